@@ -1,0 +1,1 @@
+//! The sealed, versioned artefact that predicts the same everywhere.

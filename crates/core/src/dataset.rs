@@ -1,0 +1,136 @@
+//! A labelled data set as it was found: examples, classes, and what could not be read.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// What the examples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Modality {
+    /// Pictures.
+    Image,
+    /// Texts.
+    Text,
+}
+
+impl Modality {
+    /// The task that labelled examples of this kind make.
+    pub fn task(self) -> &'static str {
+        match self {
+            Modality::Image => "image-classification",
+            Modality::Text => "text-classification",
+        }
+    }
+}
+
+impl fmt::Display for Modality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Modality::Image => "image",
+            Modality::Text => "text",
+        })
+    }
+}
+
+/// The content of one example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A file, read when needed.
+    File(PathBuf),
+    /// An encoded file that lay inside a table.
+    Bytes(Arc<[u8]>),
+    /// A text.
+    Text(Arc<str>),
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitName {
+    /// Learned from.
+    Train,
+    /// Chosen by.
+    Valid,
+    /// Judged by, once.
+    Test,
+}
+
+/// One labelled example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// How people find it again: the file's path relative to the data set, or `table.csv:17`.
+    pub id: String,
+    /// Its content.
+    pub input: Input,
+    /// Position of its class in [`Dataset::classes`].
+    pub label_idx: usize,
+    /// Examples of one group never stand on both sides of a split.
+    pub group: Option<String>,
+    /// The part it was given to, if the data set says so.
+    pub split: Option<SplitName>,
+    /// blake3 of its bytes: equal hashes are byte-identical examples.
+    pub hash: [u8; 32],
+}
+
+/// Something that could not be read, or that a person should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// The file.
+    pub path: String,
+    /// The line in it, counted from 1, for tables.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// True if the example was left out because of it.
+    pub skipped: bool,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// A labelled data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// Where it lies, as the user named it.
+    pub path: PathBuf,
+    /// What its examples are.
+    pub modality: Modality,
+    /// Class names, sorted.
+    pub classes: Vec<String>,
+    /// The examples, in an order that does not depend on the file system.
+    pub examples: Vec<Example>,
+    /// What was skipped or noticed.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Dataset {
+    /// Examples of each class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        self.examples.iter().for_each(|e| counts[e.label_idx] += 1);
+        counts
+    }
+
+    /// A hash of all examples and labels: what "the same data" means.
+    pub fn hash(&self) -> blake3::Hash {
+        let mut h = blake3::Hasher::new();
+        for class in &self.classes {
+            h.update(class.as_bytes()).update(b"\0");
+        }
+        for e in &self.examples {
+            h.update(&e.hash).update(&(e.label_idx as u64).to_le_bytes());
+            h.update(format!("{:?}\0{}\0", e.split, e.group.as_deref().unwrap_or_default()).as_bytes());
+        }
+        h.finalize()
+    }
+}

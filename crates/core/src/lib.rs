@@ -1,0 +1,21 @@
+//! The nouns that two or more of Headstart's stages exchange.  No I/O, no tensors of a device, no algorithms beyond
+//! counting: a stage imports this crate and never a sibling stage.
+
+mod batch;
+mod dataset;
+mod features;
+mod metrics;
+mod plan;
+mod splits;
+mod verdict;
+
+pub use batch::{Array, Batch, Values};
+pub use dataset::{Dataset, Diagnostic, Example, Input, Modality, SplitName};
+pub use features::Features;
+pub use metrics::{ClassMetrics, Metrics};
+pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, SplitPlan};
+pub use splits::{SealedTest, Splits, TestAlreadyOpened};
+pub use verdict::{Comparison, Interval, Verdict};
+
+/// How far a long piece of work is: `(done, total)`.  Called from any thread.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);

@@ -1,0 +1,104 @@
+//! What a run will do, computed before anything runs, printed by `headstart plan`, stored in the bundle.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Modality;
+
+/// A whole run, decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Kind of examples; with labels it makes the task.
+    pub modality: Modality,
+    /// The recipe that made this plan.
+    pub recipe: String,
+    /// The source network.
+    pub source: String,
+    /// The node whose output is the feature vector.
+    pub tap: String,
+    /// Length of the feature vector.
+    pub feature_width: usize,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Seed of everything random but the split.
+    pub seed: u64,
+    /// How the data is divided.
+    pub split: SplitPlan,
+    /// How the head is fitted.
+    pub head: HeadPlan,
+    /// The rival from random weights; none if it was declined.
+    pub baseline: Option<BaselinePlan>,
+    /// Weights of the source that the plan does not use, by name.
+    pub unused_weights: Vec<String>,
+    /// Every group of parameters: frozen or trained.
+    pub groups: Vec<GroupPlan>,
+    /// What a person should know before it runs.
+    pub notes: Vec<String>,
+}
+
+/// How the data is divided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SplitPlan {
+    /// True if the data set came divided.
+    pub given: bool,
+    /// Seed of the division, if not given.
+    pub seed: u64,
+    /// Examples learned from.
+    pub n_train: usize,
+    /// Examples chosen by.
+    pub n_valid: usize,
+    /// Examples judged by.
+    pub n_test: usize,
+}
+
+/// The convex head: multinomial logistic regression.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadPlan {
+    /// Divide features by their Euclidean norm before all else.
+    pub normalise: bool,
+    /// Candidate strengths of the L2 penalty: λ in `mean loss + λ/2·‖W‖²`.
+    pub l2_candidates: Vec<f64>,
+    /// Folds of the cross-validation that picks one, inside the training split.
+    pub n_folds: usize,
+    /// Weigh examples so that every class counts the same.
+    pub class_weights: bool,
+}
+
+/// The same network from random weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaselinePlan {
+    /// Passes over the training split.
+    pub n_passes: usize,
+    /// Examples a step.
+    pub batch_size: usize,
+    /// Height and width of its pictures, pixels; none for texts.
+    pub size_px: Option<usize>,
+    /// Longest sequence, tokens; none for pictures.
+    pub length_max: Option<usize>,
+    /// Highest learning rate (AdamW, one cycle).
+    pub lr_max: f64,
+    /// Its cost as a multiple of extracting the features once, counted in multiply-adds.
+    pub cost_ratio: f64,
+    /// Why it is what it is, in words.
+    pub why: String,
+}
+
+/// What happens to one group of parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// The group.
+    pub name: String,
+    /// Learned numbers in it.
+    pub n_parameters: usize,
+    /// Frozen or trained.
+    pub state: GroupState,
+}
+
+/// What happens to a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupState {
+    /// Stays as the source has it.
+    Frozen,
+    /// Learns.
+    Trained,
+}

@@ -1,0 +1,1 @@
+//! Runs a graph on a device, forward and backward, over Burn.

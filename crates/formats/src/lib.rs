@@ -1,0 +1,1 @@
+//! Models in and out: safetensors, PyTorch files, Hugging Face folders.

@@ -1,0 +1,28 @@
+//! A model as data: `Model = Graph + Weights + Preprocess + Labels + Card`.
+//!
+//! Everything transfer learning does to a network is a rewrite of a [`Graph`] (see [`rewrite`]), written once for
+//! all architectures.  This crate does no I/O and, but for [`rewrite::fold`], no arithmetic on weights; it knows
+//! nothing of devices, files or training.
+
+mod builder;
+mod card;
+mod error;
+mod graph;
+mod model;
+mod op;
+mod preprocess;
+mod render;
+pub mod rewrite;
+mod shape;
+mod weights;
+
+pub use builder::{Conv, GraphBuilder};
+pub use card::Card;
+pub use error::GraphError;
+pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
+pub use model::Model;
+pub use op::{Op, Padding};
+pub use preprocess::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
+pub use render::render;
+pub use shape::{Dim, Shape, multiply_adds};
+pub use weights::{DType, Tensor, Weights};

@@ -1,0 +1,190 @@
+//! The operators of a graph, close to ONNX in meaning.
+
+use serde::{Deserialize, Serialize};
+
+/// Zeros put around an image before a window slides over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// `[top, left, bottom, right]` rows and columns of zeros.
+    Explicit([usize; 4]),
+    /// TensorFlow's "SAME": output = ceil(input / stride), surplus at the bottom and right (ONNX `SAME_UPPER`).
+    /// How much that is depends on the input's size.
+    SameUpper,
+}
+
+impl Padding {
+    /// The same number of zeros on all four sides.
+    pub const fn all(n: usize) -> Self {
+        Padding::Explicit([n, n, n, n])
+    }
+
+    /// `rows` zeros above and below, `cols` left and right.
+    pub const fn symmetric(rows: usize, cols: usize) -> Self {
+        Padding::Explicit([rows, cols, rows, cols])
+    }
+
+    /// `[top, left, bottom, right]` for an input of `size` under a window of `kernel`, `stride` and `dilation`.
+    pub fn resolve(
+        self,
+        size: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+    ) -> [usize; 4] {
+        match self {
+            Padding::Explicit(p) => p,
+            Padding::SameUpper => {
+                let along = |i: usize| {
+                    let out = size[i].div_ceil(stride[i]);
+                    let total = ((out.saturating_sub(1)) * stride[i] + (kernel[i] - 1) * dilation[i] + 1)
+                        .saturating_sub(size[i]);
+                    (total / 2, total - total / 2)
+                };
+                let ((top, bottom), (left, right)) = (along(0), along(1));
+                [top, left, bottom, right]
+            }
+        }
+    }
+}
+
+#[allow(missing_docs, reason = "the variants name their fields")]
+/// One operator.  Inputs are listed in the order in which a [`crate::Node`] holds them; `?` marks what may be left out.
+///
+/// Images are `[batch, channels, height, width]`, texts `[batch, sequence, width]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]` and `bias? [out]`.
+    Conv2d { stride: [usize; 2], padding: Padding, dilation: [usize; 2], groups: usize },
+    /// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `x·weightᵀ + bias`.
+    Linear,
+    /// Batch normalisation over all axes but the second (Ioffe and Szegedy, 2015): `x, weight, bias, running_mean,
+    /// running_var`.  Inference uses the running statistics; training the batch's, and updates the running ones as
+    /// `r ← (1 − momentum)·r + momentum·batch` with the unbiased variance.
+    BatchNorm { eps: f64, momentum: f64 },
+    /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016): `x, weight, bias`.
+    LayerNorm { eps: f64 },
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, min), max)`; ReLU6 is `Clip { 0, 6 }`.
+    Clip { min: f64, max: f64 },
+    /// `x·sigmoid(x)`.
+    Silu,
+    /// `x·Φ(x)` (Hendrycks and Gimpel, 2016), exact by the error function or with its tanh approximation.
+    Gelu { tanh: bool },
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Softmax along `axis`.
+    Softmax { axis: usize },
+    /// Largest value under a sliding window; padding counts as −∞.
+    MaxPool2d { kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], ceil_mode: bool },
+    /// Mean under a sliding window.
+    AvgPool2d {
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        ceil_mode: bool,
+        count_include_pad: bool,
+    },
+    /// Mean over windows that divide the image into `size` rows and columns.
+    AdaptiveAvgPool2d { size: [usize; 2] },
+    /// Joins all axes from `start` on into one.
+    Flatten { start: usize },
+    /// Permutes axes.
+    Transpose { perm: Vec<usize> },
+    /// Matrix product over the last two axes.
+    MatMul,
+    /// Elementwise sum with broadcasting.
+    Add,
+    /// Elementwise product with broadcasting.
+    Mul,
+    /// Joins values along `axis`.
+    Concat { axis: usize },
+    /// Takes position `index` of `axis` and drops the axis (BERT's `[CLS]` is `Select { 1, 0 }`).
+    Select { axis: usize, index: usize },
+    /// In training, zeros elements with probability `p` and scales the rest by `1/(1−p)` (Srivastava et al., 2014).
+    Dropout { p: f64 },
+    /// In training, zeros whole examples of a residual branch with probability `p`, scaling the rest
+    /// (stochastic depth, Huang et al., 2016).
+    DropPath { p: f64 },
+    /// Rows of `weight [vocabulary, width]` at integer `ids [batch, sequence]`.
+    Embedding,
+    /// `0, 1, …` along the sequence of `ids [batch, sequence]`, plus `offset`; integer.
+    PositionIds { offset: usize },
+    /// Multi-head scaled dot-product attention (Vaswani et al., 2017) of `q, k, v [batch, sequence, width]` and
+    /// `mask? [batch, sequence]` (1 = attend, 0 = padding): softmax(q·kᵀ/√(width/heads))·v, heads joined again.
+    Attention { heads: usize },
+    /// Mean over the sequence of `x [batch, sequence, width]` where `mask [batch, sequence]` is 1.
+    MaskedMean,
+    /// Divides by the Euclidean norm along the last axis (norms below 1e-12 count as 1e-12).
+    L2Normalize,
+}
+
+impl Op {
+    /// The operator's name, as the text rendering and errors show it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Conv2d { .. } => "Conv2d",
+            Op::Linear => "Linear",
+            Op::BatchNorm { .. } => "BatchNorm",
+            Op::LayerNorm { .. } => "LayerNorm",
+            Op::Relu => "Relu",
+            Op::Clip { .. } => "Clip",
+            Op::Silu => "Silu",
+            Op::Gelu { .. } => "Gelu",
+            Op::Sigmoid => "Sigmoid",
+            Op::Tanh => "Tanh",
+            Op::Softmax { .. } => "Softmax",
+            Op::MaxPool2d { .. } => "MaxPool2d",
+            Op::AvgPool2d { .. } => "AvgPool2d",
+            Op::AdaptiveAvgPool2d { .. } => "AdaptiveAvgPool2d",
+            Op::Flatten { .. } => "Flatten",
+            Op::Transpose { .. } => "Transpose",
+            Op::MatMul => "MatMul",
+            Op::Add => "Add",
+            Op::Mul => "Mul",
+            Op::Concat { .. } => "Concat",
+            Op::Select { .. } => "Select",
+            Op::Dropout { .. } => "Dropout",
+            Op::DropPath { .. } => "DropPath",
+            Op::Embedding => "Embedding",
+            Op::PositionIds { .. } => "PositionIds",
+            Op::Attention { .. } => "Attention",
+            Op::MaskedMean => "MaskedMean",
+            Op::L2Normalize => "L2Normalize",
+        }
+    }
+
+    /// How many inputs the operator takes: `(least, most)`.
+    pub fn arity(&self) -> (usize, usize) {
+        match self {
+            Op::Conv2d { .. } | Op::Linear => (2, 3),
+            Op::BatchNorm { .. } => (5, 5),
+            Op::LayerNorm { .. } => (3, 3),
+            Op::MatMul | Op::Add | Op::Mul | Op::Embedding | Op::MaskedMean => (2, 2),
+            Op::Concat { .. } => (1, usize::MAX),
+            Op::Attention { .. } => (3, 4),
+            _ => (1, 1),
+        }
+    }
+
+    /// True for operators that do nothing in inference.
+    pub fn is_identity_in_inference(&self) -> bool {
+        matches!(self, Op::Dropout { .. } | Op::DropPath { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TensorFlow pads 224 under a 3×3 window of stride 2 by one row below and one column right only.
+    #[test]
+    fn same_upper_puts_the_surplus_below_and_right() {
+        let p = Padding::SameUpper.resolve([224, 225], [3, 3], [2, 2], [1, 1]);
+        assert_eq!(p, [0, 1, 1, 1]);
+    }
+}

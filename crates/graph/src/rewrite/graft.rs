@@ -1,0 +1,56 @@
+//! `graft`: joins a new head to a tap.
+
+use crate::rewrite::{Tap, cut_at};
+use crate::{Graph, GraphError, Init, Op, Output};
+
+/// What a new head computes.  Its parameters are called `head.…`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadSpec {
+    /// `logits = W·features + b`, `W [n_classes, width]`.
+    Linear {
+        /// Number of classes.
+        n_classes: usize,
+        /// Divide the features by their Euclidean norm first.
+        normalise: bool,
+    },
+}
+
+/// Pools at the tap, cuts off the old head and joins the new one; the output is `logits [batch, n_classes]`.
+pub fn graft(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphError> {
+    let HeadSpec::Linear { n_classes, normalise } = head;
+    let (mut b, mut features) = tap.pooled(graph.clone())?;
+    if *normalise {
+        features = b.node("head.normalise", Op::L2Normalize, &[features])?;
+    }
+    // A head of zeros says nothing about any class before it has learned something.
+    let zero = Init::Constant(0.0);
+    let value = b.linear_init("head", features, *n_classes, zero, zero)?;
+    let whole = b.finish([("logits", value)])?;
+    cut_at(&whole, &[Output { name: "logits".into(), value }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rewrite::tap;
+    use crate::{Conv, GraphBuilder};
+
+    #[test]
+    fn a_head_replaces_the_classifier() -> Result<(), GraphError> {
+        let mut b = GraphBuilder::new("squeezenet-like");
+        let x = b.image("image", [3, 8, 8]);
+        let x = b.conv("features", x, Conv::new(4, 3))?;
+        let x = b.node("classifier.0", Op::Dropout { p: 0.5 }, &[x])?;
+        let x = b.conv("classifier.1", x, Conv::new(1000, 1))?;
+        let x = b.relu("classifier.2", x)?;
+        let x = b.global_avg_pool("classifier.3", x)?;
+        let graph = b.finish([("logits", x)])?;
+        let t = tap(&graph)?;
+        assert_eq!(graph.value(t.value).name, "features");
+        let new = graft(&graph, t, &HeadSpec::Linear { n_classes: 5, normalise: true })?;
+        let names: Vec<_> = new.params().map(|(_, name, _)| name).collect();
+        assert_eq!(names, ["features.weight", "features.bias", "head.weight", "head.bias"]);
+        assert_eq!(new.value(new.output()).shape.to_string(), "[batch, 5]");
+        Ok(())
+    }
+}

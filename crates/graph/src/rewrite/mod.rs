@@ -1,0 +1,13 @@
+//! The rewrites that transfer learning is made of, one a file, written once for all architectures.
+
+mod cut;
+mod fold;
+mod freeze;
+mod graft;
+mod tap;
+
+pub use cut::{cut, cut_at};
+pub use fold::fold;
+pub use freeze::{FreezeMask, Group, groups};
+pub use graft::{HeadSpec, graft};
+pub use tap::{Tap, tap, tap_at};

@@ -1,0 +1,66 @@
+//! `tap`: finds the feature vector of a network, which is what its classifier reads.
+
+use crate::{Graph, GraphBuilder, GraphError, Op, ValueId};
+
+/// Where features are taken from a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tap {
+    /// The value that is tapped: `[batch, width]`, an image `[batch, channels, h, w]`, or tokens
+    /// `[batch, sequence, width]`.
+    pub value: ValueId,
+}
+
+/// Finds the tap from the graph alone.
+///
+/// An output called `features` or `embedding` is the tap.  Else it is the input of the last layer with weights
+/// (linear or convolution) before the main output, dropout skipped; `last_hidden_state` taps itself.
+pub fn tap(graph: &Graph) -> Result<Tap, GraphError> {
+    let named = ["features", "embedding", "last_hidden_state"];
+    if let Some(o) = graph.outputs().iter().find(|o| named.contains(&o.name.as_str())) {
+        return Ok(Tap { value: o.value });
+    }
+    let mut at = graph.output();
+    loop {
+        let Some(node) = graph.producer(at) else {
+            let why = "no linear layer or convolution lies before its output; name a node with --tap".into();
+            return Err(GraphError::NoTap { graph: graph.name().into(), why });
+        };
+        at = node.inputs[0];
+        if matches!(node.op, Op::Linear | Op::Conv2d { .. }) {
+            break;
+        }
+        if node.inputs.len() > 1 && !matches!(node.op, Op::LayerNorm { .. } | Op::BatchNorm { .. }) {
+            let why =
+                format!("`{}` joins several branches before a classifier; name a node with --tap", node.path);
+            return Err(GraphError::NoTap { graph: graph.name().into(), why });
+        }
+    }
+    while let Some(node) = graph.producer(at) {
+        if !node.op.is_identity_in_inference() {
+            break;
+        }
+        at = node.inputs[0];
+    }
+    Ok(Tap { value: at })
+}
+
+/// Taps what the node at `path` makes.
+pub fn tap_at(graph: &Graph, path: &str) -> Result<Tap, GraphError> {
+    graph.find(path).map(|value| Tap { value })
+}
+
+impl Tap {
+    /// Adds what makes one vector an example out of the tap: mean over height and width for an image, mean over the
+    /// tokens that `attention_mask` keeps for a text.  Returns the graph and the `[batch, width]` value.
+    pub(crate) fn pooled(self, graph: Graph) -> Result<(GraphBuilder, ValueId), GraphError> {
+        let mask = graph.inputs().find(|(_, name, _)| *name == "attention_mask").map(|(id, _, _)| id);
+        let rank = graph.value(self.value).shape.rank();
+        let mut b = GraphBuilder::resume(graph);
+        let value = match (rank, mask) {
+            (4, _) => b.global_avg_pool("tap.pool", self.value)?,
+            (3, Some(mask)) => b.node("tap.mean", Op::MaskedMean, &[self.value, mask])?,
+            _ => self.value,
+        };
+        Ok((b, value))
+    }
+}

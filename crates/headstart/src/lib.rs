@@ -1,0 +1,1 @@
+//! Transfer learning end to end: the library.

@@ -1,0 +1,1 @@
+//! Run and bundle to one HTML page that a person wants to read.

@@ -1,0 +1,1 @@
+//! Fetches, verifies and caches published models and data.

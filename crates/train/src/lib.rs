@@ -1,0 +1,1 @@
+//! Fits heads and networks.
