@@ -1,1 +1,22 @@
-//! Runs a graph on a device, forward and backward, over Burn.
+//! Runs a graph on a device, forward and backward.
+//!
+//! An interpreter over Burn's run-time-dispatched tensors: one `match` over the operators (`interpret.rs`), gradients
+//! by Burn's autodiff.  It knows no architecture, file, recipe or task.
+
+mod device;
+mod error;
+mod init;
+mod interpret;
+mod loss;
+mod network;
+mod optimiser;
+mod rng;
+mod tensor;
+
+pub use device::Device;
+pub use error::EngineError;
+pub use init::random_weights;
+pub use loss::cross_entropy;
+pub use network::{Gradients, Network};
+pub use optimiser::{AdamW, Optimiser, Sgd, one_cycle};
+pub use rng::Rng;

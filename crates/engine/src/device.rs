@@ -1,0 +1,66 @@
+//! Where tensors live and operators run.
+
+use std::fmt;
+
+use burn_dispatch::DispatchDevice;
+use burn_dispatch::devices::FlexDevice;
+
+use crate::EngineError;
+
+/// A place that computes: the processor, or with the feature `gpu` a graphics card.
+#[derive(Debug, Clone)]
+pub struct Device {
+    name: &'static str,
+    inner: DispatchDevice,
+}
+
+impl Device {
+    /// The processor.
+    pub fn cpu() -> Self {
+        Device { name: "cpu", inner: DispatchDevice::Flex(FlexDevice) }
+    }
+
+    /// The device of that name: `cpu`, and `gpu` where the build has it.
+    ///
+    /// ```
+    /// use headstart_engine::Device;
+    /// assert_eq!(Device::parse("cpu").expect("always there").to_string(), "cpu");
+    /// assert!(Device::parse("abacus").is_err());
+    /// ```
+    pub fn parse(name: &str) -> Result<Self, EngineError> {
+        match name {
+            "cpu" => Ok(Device::cpu()),
+            #[cfg(feature = "gpu")]
+            "gpu" => Ok(Device {
+                name: "gpu",
+                inner: burn_dispatch::Dispatch::enumerate_cube(burn_dispatch::devices::RuntimeId::Wgpu)
+                    .into_iter()
+                    .next()
+                    .ok_or(EngineError::Device {
+                        got: "gpu".into(),
+                        allowed: "cpu; no adapter was found".into(),
+                    })?,
+            }),
+            other => Err(EngineError::Device { got: other.into(), allowed: Self::allowed().into() }),
+        }
+    }
+
+    fn allowed() -> &'static str {
+        if cfg!(feature = "gpu") { "cpu, gpu" } else { "cpu; build with `--features gpu` for gpu" }
+    }
+
+    /// True if operators run on the processor's own threads, where one example at a time costs nothing extra.
+    pub fn is_cpu(&self) -> bool {
+        self.name == "cpu"
+    }
+
+    pub(crate) fn plain(&self) -> &DispatchDevice {
+        &self.inner
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

@@ -1,0 +1,81 @@
+//! The probe: the network stays frozen, a linear head is fitted on its features ("linear probing"; Donahue et al.,
+//! 2014, *DeCAF*; Kornblith, Shlens and Le, 2019, *Do Better ImageNet Models Transfer Better?*).
+//!
+//! ```text
+//! features [n, width] = tap(network(x)),   logits = W·features + b,   W [n_classes, width]
+//! min  mean cross-entropy + λ/2·‖W‖²       convex: one answer, whatever the start
+//! ```
+//!
+//! The frontier lies at the tap: the network runs once an example and its features are cached.
+
+use headstart_core::{GroupPlan, GroupState, HeadPlan, Plan};
+use headstart_graph::rewrite::{cut, groups, tap, tap_at};
+
+use crate::{Facts, RecipeError, plan_baseline};
+
+/// Plans a probe.
+pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
+    let tap = match facts.tap {
+        Some(path) => tap_at(facts.graph, path)?,
+        None => tap(facts.graph)?,
+    };
+    let tapped = facts.graph.value(tap.value);
+    let prefix = cut(facts.graph, tap)?;
+    let shape = &prefix.value(prefix.output()).shape;
+    let width = shape
+        .width()
+        .filter(|_| shape.rank() == 2)
+        .ok_or_else(|| RecipeError::Tap { tap: tapped.name.clone(), shape: tapped.shape.to_string() })?;
+    let n_classes = facts.classes.len();
+    let mut group_plans: Vec<GroupPlan> = groups(&prefix)
+        .into_iter()
+        .map(|g| GroupPlan { name: g.name, n_parameters: g.n_parameters, state: GroupState::Frozen })
+        .collect();
+    group_plans.push(GroupPlan {
+        name: "head".into(),
+        n_parameters: n_classes * (width + 1),
+        state: GroupState::Trained,
+    });
+    let mut notes = Vec::new();
+    let least = facts.train_counts.iter().min().copied().unwrap_or(0);
+    let most = facts.train_counts.iter().max().copied().unwrap_or(0);
+    let class_weights = match facts.settings.get("class_weights") as u8 {
+        0 => false,
+        1 => true,
+        _ => most >= 3 * least.max(1),
+    };
+    if class_weights {
+        notes.push(format!(
+            "the largest class has {most} training examples, the smallest {least}: classes are weighed equally"
+        ));
+    }
+    if least < 5 {
+        notes.push(format!("a class has only {least} training examples; expect wide intervals"));
+    }
+    let n_folds = facts.settings.get("n_folds") as usize;
+    let l2 = facts.settings.get("l2");
+    Ok(Plan {
+        modality: facts.modality,
+        recipe: "probe".into(),
+        source: facts.source.into(),
+        tap: tapped.name.clone(),
+        feature_width: width,
+        classes: facts.classes.to_vec(),
+        seed: facts.seed,
+        split: facts.split.clone(),
+        head: HeadPlan {
+            normalise: facts.normalise,
+            l2_candidates: if l2 > 0.0 { vec![l2] } else { L2_CANDIDATES.to_vec() },
+            n_folds,
+            class_weights,
+        },
+        baseline: plan_baseline(facts),
+        unused_weights: facts.unused_weights.clone(),
+        groups: group_plans,
+        notes,
+    })
+}
+
+/// Strengths of the penalty on standardised features that cross-validation tries, from hardly any to very strong.
+/// scikit-learn's `C` is `1/(λ·n)`: for 1,000 examples they run from C = 10 to C = 0.001.
+const L2_CANDIDATES: [f64; 9] = [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0];
