@@ -1,1 +1,50 @@
-fn main() {}
+//! `cargo xtask …`: chores of the workspace.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the workspace")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run every check that CI runs
+    Ci,
+    /// Compare architectures with numbers that their reference implementations made; one JSON line a file
+    Golden {
+        /// Files in the form of crates/zoo/tests/golden/*.json
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().chore {
+        Chore::Ci => xtask::ci::run(),
+        Chore::Golden { files } => golden(&files),
+    }
+}
+
+fn golden(files: &[PathBuf]) -> ExitCode {
+    let mut all_ok = true;
+    for path in files {
+        match xtask::golden::check(path) {
+            Ok(outcome) => {
+                all_ok &= outcome.ok;
+                println!("{}", serde_json::to_string(&outcome).expect("numbers and strings"));
+            }
+            Err(e) => {
+                all_ok = false;
+                let line = serde_json::json!({"file": path, "ok": false, "error": e.to_string()});
+                println!("{line}");
+            }
+        }
+    }
+    if all_ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}

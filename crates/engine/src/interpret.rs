@@ -6,6 +6,7 @@ use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::{Node, Op};
 
 use crate::Rng;
+use crate::custom;
 use crate::tensor::{T, dims, from_f32, reshape, scale};
 
 /// Inference, or training with its source of random masks.
@@ -57,7 +58,7 @@ pub(crate) fn apply(
                 dilation: *dilation,
                 groups: *groups,
             };
-            B::conv2d(x, weight, bias, options)
+            custom::conv2d(x, weight, bias, options)
         }
         Op::Linear => {
             let weight = next();
@@ -86,7 +87,7 @@ pub(crate) fn apply(
             B::layer_norm(x, weight, Some(bias), *eps)
         }
         Op::Relu => B::relu(x),
-        Op::Clip { min, max } => B::float_clamp(x, Scalar::Float(*min), Scalar::Float(*max)),
+        Op::Clip { min, max } => custom::clip(x, *min, *max),
         Op::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
         Op::Gelu { tanh: false } => B::gelu(x),
         Op::Gelu { tanh: true } => gelu_tanh(x),

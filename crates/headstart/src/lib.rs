@@ -1,1 +1,49 @@
-//! Transfer learning end to end: the library.
+//! Transfer learning end to end: a published network and your small labelled folder or table in, a proven and sealed
+//! model out.
+//!
+//! The facade wires the stages together; each verb of the command line is one function here.
+//!
+//! ```no_run
+//! use headstart::{FitOptions, Session, SessionOptions, Silent, fit};
+//! let session = Session::new(SessionOptions::new("cache".into()), Box::new(Silent));
+//! let options = FitOptions::new("efficientnet-lite0");
+//! let summary = fit(&session, "photos".as_ref(), "runs/photos".as_ref(), &options)?;
+//! println!("{} {:.3}", summary.verdict, summary.test);
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+mod check;
+mod demo;
+mod error;
+mod evaluate;
+mod feature_cache;
+mod features;
+mod fit;
+mod predict;
+mod prefix;
+mod proof;
+mod record;
+mod rival;
+mod run;
+mod runner;
+mod session;
+mod source;
+
+pub use check::{CheckReport, check};
+pub use demo::{DemoOutcome, DemoPrediction, demo};
+pub use error::Error;
+pub use evaluate::{Evaluation, evaluate};
+pub use features::{FeaturesSummary, features};
+pub use fit::{FitOptions, default_out, fit, plan};
+pub use predict::{Prediction, Predictor};
+pub use record::FitSummary;
+pub use session::{Observer, Session, SessionOptions, Silent};
+pub use source::{Source, SourceOptions};
+
+pub use headstart_core::{Diagnostic, Input, Modality, Plan, SplitName, Verdict};
+pub use headstart_data::{LoadOptions, SplitOptions};
+pub use headstart_engine::Device;
+pub use headstart_graph::render;
+pub use headstart_recipe::{Recipe, Settings, hyper};
+pub use headstart_source::default_cache_dir;
+pub use headstart_zoo::{architectures, catalogue};

@@ -61,8 +61,6 @@ pub struct Facts<'a> {
     pub source: &'a str,
     /// The node to tap instead of the one that the graph suggests.
     pub tap: Option<&'a str>,
-    /// Divide feature vectors by their norm (sentence encoders are trained that way).
-    pub normalise: bool,
     /// Weights of the source that the plan will not use, by name.
     pub unused_weights: Vec<String>,
     /// Kind of examples.

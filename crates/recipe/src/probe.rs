@@ -64,7 +64,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
         seed: facts.seed,
         split: facts.split.clone(),
         head: HeadPlan {
-            normalise: facts.normalise,
+            normalise: false,
             l2_candidates: if l2 > 0.0 { vec![l2] } else { L2_CANDIDATES.to_vec() },
             n_folds,
             class_weights,

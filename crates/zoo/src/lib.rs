@@ -1,1 +1,38 @@
 //! The well-known architectures as functions that build graphs, and the catalogue of known sources.
+//!
+//! One family a file.  Parameters carry the names, and stand in the order, of the reference implementation's state
+//! dict (torchvision, timm or transformers), so published files load by name.  [`build`] makes a network from its
+//! name, [`from_config`] from a `config.json`; [`catalogue()`] lists files with weights.  This crate reads no files,
+//! reaches nothing over the network and knows nothing of devices or training.
+//!
+//! ```
+//! use headstart_zoo::{BuildOptions, build};
+//! let graph = build("resnet18", &BuildOptions::classes(10))?;
+//! assert_eq!(graph.value(graph.output()).shape.to_string(), "[batch, 10]");
+//! let trunk = build("resnet18", &BuildOptions::default())?;
+//! assert_eq!(trunk.outputs()[0].name, "features");
+//! assert_eq!(trunk.value(trunk.output()).shape.to_string(), "[batch, 512]");
+//! # Ok::<(), headstart_zoo::ZooError>(())
+//! ```
+
+mod alexnet;
+mod architecture;
+pub mod bert;
+mod catalogue;
+mod config;
+mod efficientnet;
+mod efficientnet_timm;
+mod error;
+mod inception;
+mod mobile;
+mod mobilenet;
+mod rename;
+mod resnet;
+mod squeezenet;
+mod vgg;
+
+pub use architecture::{Architecture, BuildOptions, architecture, architectures, build};
+pub use catalogue::{Catalogue, DatasetEntry, Entry, Modality, Reach, catalogue};
+pub use config::{Configured, from_config};
+pub use error::ZooError;
+pub use rename::{Rename, is_bookkeeping};

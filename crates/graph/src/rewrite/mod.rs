@@ -1,5 +1,6 @@
 //! The rewrites that transfer learning is made of, one a file, written once for all architectures.
 
+mod append;
 mod cut;
 mod fold;
 mod freeze;
@@ -7,6 +8,7 @@ mod graft;
 mod resize;
 mod tap;
 
+pub use append::append;
 pub use cut::{cut, cut_at};
 pub use fold::fold;
 pub use freeze::{FreezeMask, Group, groups};

@@ -1,0 +1,93 @@
+//! Texts: characters → token ids.
+
+use headstart_core::{Input, Modality};
+use headstart_graph::TextPreprocess;
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::DataError;
+use crate::files::{EXAMPLE_BYTES_MAX, decode_text, guarded, read};
+
+/// Tokenises with a `tokenizer.json`.
+#[derive(Clone)]
+pub(crate) struct TextPipeline {
+    tokenizer: Tokenizer,
+    length_max: usize,
+    pad_id: i64,
+}
+
+impl TextPipeline {
+    pub(crate) fn new(spec: &TextPreprocess, tokenizer_json: &[u8]) -> Result<Self, DataError> {
+        let refuse = |message: String| DataError::Tokenizer { message };
+        let tokenizer = guarded("tokenizer", || {
+            Tokenizer::from_bytes(tokenizer_json).map_err(|e| format!("tokenizer.json cannot be read: {e}"))
+        })
+        .map_err(refuse)?;
+        let pad_id = match tokenizer.get_padding() {
+            Some(padding) => padding.pad_id,
+            None => ["[PAD]", "<pad>"].iter().find_map(|t| tokenizer.token_to_id(t)).unwrap_or(0),
+        };
+        let n_special = n_special(&tokenizer);
+        if spec.length_max <= n_special {
+            let length_max = spec.length_max;
+            return Err(refuse(format!("length_max is {length_max}; allowed: {} and above", n_special + 1)));
+        }
+        TextPipeline { tokenizer, length_max: 0, pad_id: i64::from(pad_id) }.cut_to(spec.length_max)
+    }
+
+    /// The id that fills a batch.
+    pub(crate) fn pad_id(&self) -> i64 {
+        self.pad_id
+    }
+
+    /// The same with at most `length_max` tokens, but room for one beside the special ones, and never more than before.
+    pub(crate) fn with_length_max(&self, length_max: usize) -> Self {
+        let length_max = length_max.clamp(n_special(&self.tokenizer) + 1, self.length_max);
+        self.clone().cut_to(length_max).unwrap_or_else(|_| self.clone())
+    }
+
+    fn cut_to(mut self, length_max: usize) -> Result<Self, DataError> {
+        // The side on which the tokenizer's authors cut is part of the model.
+        let direction = self.tokenizer.get_truncation().map_or(TruncationDirection::Right, |t| t.direction);
+        let truncation = TruncationParams {
+            max_length: length_max,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction,
+        };
+        self.tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(|e| DataError::Tokenizer { message: e.to_string() })?
+            .with_padding(None);
+        self.length_max = length_max;
+        Ok(self)
+    }
+
+    /// One example → token ids, special ones included, not padded.
+    pub(crate) fn prepare(&self, input: &Input) -> Result<Vec<i64>, DataError> {
+        match input {
+            Input::Text(text) => self.tokenise(text),
+            Input::File(path) => self.tokenise(&decode_text(read(path, EXAMPLE_BYTES_MAX)?).0),
+            Input::Bytes(_) => {
+                Err(DataError::WrongModality { id: "a binary cell".into(), expected: Modality::Text })
+            }
+        }
+    }
+
+    fn tokenise(&self, text: &str) -> Result<Vec<i64>, DataError> {
+        let ids = guarded("tokenizer", || {
+            let encoding = self.tokenizer.encode_fast(text, true).map_err(|e| e.to_string())?;
+            Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect::<Vec<_>>())
+        });
+        match ids {
+            Ok(ids) if ids.is_empty() => {
+                Err(DataError::Tokenizer { message: "the text has no tokens".into() })
+            }
+            Ok(ids) => Ok(ids),
+            Err(message) => Err(DataError::Tokenizer { message }),
+        }
+    }
+}
+
+fn n_special(tokenizer: &Tokenizer) -> usize {
+    tokenizer.get_post_processor().map_or(0, |p| p.added_tokens(false))
+}

@@ -1,0 +1,101 @@
+//! What a file is, told by its content: extensions lie (`.bin` is used by five formats).
+
+use std::path::Path;
+
+use crate::FormatError;
+
+/// A format that holds weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Safetensors,
+    /// What `torch.save` writes since 1.6.
+    TorchZip,
+    /// What `torch.save` wrote before.
+    TorchLegacy,
+}
+
+/// Tells the format from the first bytes, or says what the file is instead.
+pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Result<Kind, FormatError> {
+    if is_safetensors(bytes) {
+        return Ok(Kind::Safetensors);
+    }
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+        return Ok(Kind::TorchZip);
+    }
+    if bytes.first() == Some(&0x80) || bytes.starts_with(b"L119547037146038801333356L") {
+        return Ok(Kind::TorchLegacy);
+    }
+    if let Some(found) = foreign(bytes) {
+        return Err(FormatError::NotWeights { path: path.into(), found });
+    }
+    let found = if is_onnx(bytes) { "an ONNX model" } else { "of an unknown format" };
+    Err(FormatError::NotWeights { path: path.into(), found })
+}
+
+/// Formats that people hand over in good faith.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let starts: [(&[u8], &str); 12] = [
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
+        (b"GGUF", "a GGUF file (llama.cpp)"),
+        (b"\x93NUMPY", "a NumPy array"),
+        (b"version https://git-lfs", "a Git LFS pointer"),
+        (b"<!DOCTYPE", "a web page"),
+        (b"<!doctype", "a web page"),
+        (b"<html", "a web page"),
+        (b"<HTML", "a web page"),
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+        (b"\xfd7zXZ", "compressed with xz"),
+        (b"\x7fELF", "a program"),
+    ];
+    if bytes.is_empty() {
+        return Some("empty");
+    }
+    if let Some((_, found)) = starts.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Some(found);
+    }
+    if bytes.get(4..8) == Some(b"TFL3") {
+        return Some("a TensorFlow Lite model");
+    }
+    (bytes.get(257..262) == Some(b"ustar")).then_some("a tar archive")
+}
+
+/// A length that the format allows, then a brace.  Asked first: the length may begin like any other magic.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    const HEADER_BYTES_MAX: u64 = 100_000_000;
+    bytes.get(8) == Some(&b'{')
+        && bytes.first_chunk().is_some_and(|n| u64::from_le_bytes(*n) <= HEADER_BYTES_MAX)
+}
+
+/// Protobuf has no magic: an ONNX model begins with field 1 (`ir_version`, a small number) and then another field.
+fn is_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=32, next, ..] if matches!(next, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(bytes: &[u8]) -> String {
+        detect(Path::new("f"), bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        assert!(found(b"\x89HDF\r\n\x1a\n....").contains("HDF5"));
+        assert!(found(b"GGUF\x03\0\0\0{").contains("GGUF"));
+        assert!(found(b"\x08\x07\x12\x07pytorch").contains("ONNX"));
+        assert!(found(b"version https://git-lfs.github.com/spec/v1").contains("LFS"));
+        assert!(found(b"").contains("empty"));
+        assert!(found(b"hello, world").contains("unknown"));
+    }
+
+    #[test]
+    fn the_three_kinds_are_told_apart() {
+        assert_eq!(detect(Path::new("f"), b"\x02\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
+        // A header of 128 bytes begins like a pickle.
+        assert_eq!(detect(Path::new("f"), b"\x80\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
+        assert_eq!(detect(Path::new("f"), b"PK\x03\x04....").unwrap(), Kind::TorchZip);
+        assert_eq!(detect(Path::new("f"), b"\x80\x02\x8a\x0a").unwrap(), Kind::TorchLegacy);
+    }
+}

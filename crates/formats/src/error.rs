@@ -1,0 +1,132 @@
+//! What can be wrong with a model's files: one enum, with data, and a next thing to type.
+
+use std::path::{Path, PathBuf};
+
+use headstart_graph::GraphError;
+
+use crate::LoadReport;
+
+/// A file that cannot be read as a model, or weights that do not fit their graph.
+///
+/// ```
+/// use headstart_formats::FormatError;
+/// let error = FormatError::NotWeights { path: "net.onnx".into(), found: "an ONNX model" };
+/// assert_eq!(
+///     error.to_string(),
+///     "net.onnx is an ONNX model; weights are read from safetensors and PyTorch files (.safetensors, .pt, .pth, .bin)"
+/// );
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages name their fields")]
+pub enum FormatError {
+    /// The operating system said no.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    /// The content is not one of the formats that hold weights.
+    #[error(
+        "{} is {found}; weights are read from safetensors and PyTorch files (.safetensors, .pt, .pth, .bin)",
+        .path.display()
+    )]
+    NotWeights { path: PathBuf, found: &'static str },
+    /// The file breaks the rules of its format.
+    #[error("{} is not a valid {format}: {what}", .path.display())]
+    Malformed { path: PathBuf, format: &'static str, what: String },
+    /// The file asks for more than a file of its kind needs.
+    #[error("{}: {what} is more than the {max} that are read", .path.display())]
+    Limit { path: PathBuf, what: String, max: u64 },
+    /// An element type, layout or kind of tensor that is not supported.
+    #[error(
+        "{}: tensor `{tensor}` is {got}; read are dense tensors of f64, f32, f16, bf16, i64, i32, i16, i8, u8, bool",
+        .path.display()
+    )]
+    UnsupportedTensor { path: PathBuf, tensor: String, got: String },
+    /// A tensor reaches outside the data that the file has for it.
+    #[error("{}: tensor `{tensor}` {what}", .path.display())]
+    TensorBounds { path: PathBuf, tensor: String, what: String },
+    /// A pickle holds something else than a dictionary of tensors.
+    #[error("{} holds no dictionary of tensors but {found}", .path.display())]
+    NoTensors { path: PathBuf, found: String },
+    /// A folder lacks a file.
+    #[error("{} has no {} (there are: {})", .dir.display(), .wanted.join(" or "), or_none(.there))]
+    MissingFile { dir: PathBuf, wanted: Vec<String>, there: Vec<String> },
+    /// A file names another one that lies outside its folder.
+    #[error("{} refers to `{name}`, which is not a path inside its folder", .path.display())]
+    EscapingPath { path: PathBuf, name: String },
+    /// An index of shards does not agree with its shards.
+    #[error("{}: {what}", .path.display())]
+    Shards { path: PathBuf, what: String },
+    /// A tensor's name cannot be written.
+    #[error("a tensor cannot be called `{0}`: safetensors reserves the name")]
+    ReservedName(String),
+    /// Weights and graph differ in what nobody announced.
+    #[error("the weights do not fit: {}", .0.problems())]
+    Unannounced(Box<LoadReport>),
+    /// Weights are to be matched by their order, and their numbers differ.
+    #[error(
+        "matching by order needs as many tensors as parameters: the file has {n_found} (after skipping {n_skipped}), \
+         the graph has {n_wanted}"
+    )]
+    OrderCount { n_found: usize, n_skipped: usize, n_wanted: usize },
+    /// Two tensors of the file would get the same name.
+    #[error("tensors `{first}` and `{second}` are both renamed to `{name}`")]
+    Collision { name: String, first: String, second: String },
+    /// A weight is not a finite number.
+    #[error("tensor `{tensor}` holds {n_bad} of {n} values that are NaN or infinite as f32")]
+    NotFinite { tensor: String, n_bad: usize, n: usize },
+    /// A tensor could not be reshaped or read.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+impl FormatError {
+    /// The next thing to do, where there is one.
+    ///
+    /// ```
+    /// use headstart_formats::FormatError;
+    /// let error = FormatError::NotWeights { path: "w.bin".into(), found: "a Git LFS pointer" };
+    /// assert_eq!(error.hint().as_deref(), Some("run `git lfs pull` where the file came from"));
+    /// ```
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            FormatError::NotWeights { found, .. } if found.contains("LFS") => {
+                "run `git lfs pull` where the file came from".into()
+            }
+            FormatError::NotWeights { found, .. } if found.contains("web page") => {
+                "fetch the file again: a login or error page was saved in its place".into()
+            }
+            FormatError::NotWeights { found, .. } if found.contains("TorchScript") => {
+                "save its weights with `torch.save(torch.jit.load(path).state_dict(), out)`".into()
+            }
+            FormatError::NoTensors { .. } => {
+                "save the weights alone with `torch.save(model.state_dict(), path)`".into()
+            }
+            FormatError::NotFinite { .. } => {
+                "the checkpoint is damaged or its training diverged: take another".into()
+            }
+            FormatError::OrderCount { .. } => {
+                "skip the tensors that the graph does not have, or match by name".into()
+            }
+            FormatError::Unannounced(report) => return report.hint(),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn malformed(path: &Path, format: &'static str, what: impl Into<String>) -> Self {
+        FormatError::Malformed { path: path.into(), format, what: what.into() }
+    }
+
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| FormatError::Io { doing: "read", path, source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| FormatError::Io { doing: "write", path, source }
+    }
+}
+
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "no files".into() } else { crate::listing::list(names) }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong, whose fault it is, and what to type next.
+
+use std::path::PathBuf;
+
+/// Any error of the library, with the process exit code that it means.
+#[allow(missing_docs, reason = "the messages name their fields")]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Data(#[from] headstart_data::DataError),
+    #[error(transparent)]
+    Source(#[from] headstart_source::SourceError),
+    #[error(transparent)]
+    Format(#[from] headstart_formats::FormatError),
+    #[error(transparent)]
+    Zoo(#[from] headstart_zoo::ZooError),
+    #[error(transparent)]
+    Graph(#[from] headstart_graph::GraphError),
+    #[error(transparent)]
+    Recipe(#[from] headstart_recipe::RecipeError),
+    #[error(transparent)]
+    Engine(#[from] headstart_engine::EngineError),
+    #[error(transparent)]
+    Train(#[from] headstart_train::TrainError),
+    #[error(transparent)]
+    Trust(#[from] headstart_trust::TrustError),
+    #[error(transparent)]
+    Bundle(#[from] headstart_bundle::BundleError),
+    #[error(transparent)]
+    Sealed(#[from] headstart_core::TestAlreadyOpened),
+    /// The request itself is wrong.
+    #[error("{message}")]
+    Request { message: String, hint: Option<String> },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// A cache could not be read or written.
+    #[error("the cache: {0}")]
+    Cache(std::io::Error),
+    /// A bundle's graph is no graph.
+    #[error("{}: {message}", path.display())]
+    GraphJson { path: PathBuf, message: String },
+}
+
+impl Error {
+    pub(crate) fn cache(e: std::io::Error) -> Self {
+        Error::Cache(e)
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn request(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Request { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// The next thing to type, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Data(e) => e.hint(),
+            Error::Source(e) => e.hint(),
+            Error::Request { hint, .. } => hint.clone(),
+            Error::Cache(e) | Error::Io { source: e, .. } if e.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space, or keep the cache elsewhere with --cache DIR".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// 2 if the request or the data was wrong, 3 if we or the machine failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Engine(headstart_engine::EngineError::Device { .. }) => 2,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 2,
+            Error::Engine(_) | Error::Trust(_) | Error::Sealed(_) | Error::Io { .. } | Error::Cache(_) => 3,
+            _ => 2,
+        }
+    }
+}

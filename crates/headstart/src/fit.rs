@@ -1,0 +1,262 @@
+//! `fit`: data and source in, a proven and sealed model out.  The whole flow on one page.
+
+use std::path::{Path, PathBuf};
+
+use headstart_core::{Dataset, Diagnostic, Features, Plan, SealedTest, SplitPlan, Splits};
+use headstart_data::{LoadOptions, Preparer, SplitOptions};
+use headstart_graph::rewrite::{Tap, cut, tap_at};
+use headstart_graph::Preprocess;
+use headstart_recipe::{Facts, Recipe, Settings};
+use headstart_train::{LogisticFit, LogisticSpec};
+
+use crate::prefix::{Extracted, Prefix};
+use crate::proof::Proof;
+use crate::rival::Rival;
+use crate::run::Run;
+use crate::runner::tokens_mean;
+use crate::{Error, FitSummary, Session, Source, SourceOptions, record};
+
+/// A request for a fit.
+#[derive(Debug, Clone)]
+pub struct FitOptions {
+    /// Catalogue id, specifier or path of the source.
+    pub source: String,
+    /// How to read a source that does not say what it is.
+    pub source_options: SourceOptions,
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Node to tap instead of the classifier's input.
+    pub tap: Option<String>,
+    /// How to read the data.
+    pub load: LoadOptions,
+    /// How to divide it, if it does not come divided.
+    pub split: SplitOptions,
+    /// Seed of everything random but the split.
+    pub seed: u64,
+    /// How many times the cost of the features the rival from random weights may cost; 0 declines it.
+    pub baseline_budget: f64,
+    /// Overridden hyper-parameters.
+    pub settings: Settings,
+    /// On a verdict of harm, seal the transferred network all the same.
+    pub keep_transfer: bool,
+}
+
+impl FitOptions {
+    /// A probe of `source` with the defaults.
+    pub fn new(source: impl Into<String>) -> Self {
+        FitOptions {
+            source: source.into(),
+            source_options: SourceOptions::default(),
+            recipe: Recipe::Probe,
+            tap: None,
+            load: LoadOptions::default(),
+            split: SplitOptions::default(),
+            seed: 0,
+            baseline_budget: 5.0,
+            settings: Settings::default(),
+            keep_transfer: false,
+        }
+    }
+}
+
+/// Everything that is decided before anything runs.
+pub(crate) struct Prepared {
+    pub(crate) dataset: Dataset,
+    pub(crate) splits: Splits,
+    pub(crate) source: Source,
+    pub(crate) tap: Tap,
+    pub(crate) plan: Plan,
+    /// What was noticed while dividing the data.
+    pub(crate) notices: Vec<Diagnostic>,
+}
+
+/// Decides a run and runs nothing.
+pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan, Error> {
+    prepare(session, data, options).map(|p| p.plan)
+}
+
+/// Fits, proves and seals; leaves a run folder at `out`.
+pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
+    let run = Run::create(out)?;
+    let Prepared { dataset, mut splits, source, tap, plan, notices } = prepare(session, data, options)?;
+    run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
+    run.event("planned", &plan.split)?;
+    let seconds_prepared = run.seconds();
+
+    let prefix = Prefix::new(session, &source.model, &cut(&source.model.graph, tap)?)?;
+    let (features, unread, extracted) =
+        prefix.extract(session, &dataset, &splits.train, "extracting features of the training split")?;
+    let mut diagnostics = [dataset.diagnostics.clone(), notices, unread].concat();
+    check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
+    run.event("extracted", serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached}))?;
+    let seconds_features = run.seconds();
+
+    let head = fit_head(session, &dataset, &features, &plan)?;
+    run.event("fitted", serde_json::json!({"l2": head.l2, "cv": head.cv.len()}))?;
+    let seconds_head = run.seconds();
+
+    let mut rival = plan
+        .baseline
+        .as_ref()
+        .map(|b| Rival::new(session, &source.model, tap, b, &dataset, &features.example_idx))
+        .transpose()?;
+    if let Some(rival) = &mut rival {
+        rival.train()?;
+        run.event("rival trained", rival.curve())?;
+    }
+    let seconds_rival = run.seconds();
+
+    // The seal of the test split breaks here, once; nothing above could read it.
+    let (test_features, unread, extracted_test) = open_test(session, &prefix, &dataset, &mut splits.test)?;
+    run.event("test opened", serde_json::json!({"examples": test_features.len()}))?;
+    diagnostics.extend(unread);
+    check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
+    let train_labels: Vec<usize> = labels(&dataset, &features.example_idx);
+    let mut proof = Proof::of(&dataset, &plan, &head, &test_features, &train_labels, rival.as_mut())?;
+    let fitted = record::Fitted {
+        dataset: &dataset,
+        plan: &plan,
+        source: &source,
+        tap,
+        head: &head,
+        train_labels: &train_labels,
+        diagnostics: &diagnostics,
+        extracted: Extracted {
+            n_computed: extracted.n_computed + extracted_test.n_computed,
+            n_cached: extracted.n_cached + extracted_test.n_cached,
+        },
+        timings: vec![
+            ("Read data and source, plan", seconds_prepared),
+            ("Extract features", seconds_features - seconds_prepared),
+            ("Fit the head", seconds_head - seconds_features),
+            ("Train the rival from random weights", seconds_rival - seconds_head),
+            ("Judge on the test split", run.seconds() - seconds_rival),
+        ],
+    };
+    record::leave(session, &run, options, &fitted, &mut proof, rival)
+}
+
+pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> Result<Prepared, Error> {
+    let observer = &session.observer;
+    let dataset = headstart_data::load(data, &options.load, &|done, total| {
+        observer.progress("reading the data", done as u64, total as u64);
+    })?;
+    let source = Source::open(session, &options.source, &options.source_options)?;
+    let modality = match source.model.preprocess {
+        Preprocess::Image(_) => headstart_core::Modality::Image,
+        Preprocess::Text(_) => headstart_core::Modality::Text,
+    };
+    if modality != dataset.modality {
+        return Err(Error::request(
+            format!("the data are {}s, but source `{}` takes {modality}s", dataset.modality, options.source),
+            format!("choose a source for {}s from `headstart sources`", dataset.modality),
+        ));
+    }
+    let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
+    let mut train_counts = vec![0; dataset.classes.len()];
+    splits.train.iter().for_each(|&i| train_counts[dataset.examples[i].label_idx] += 1);
+    let preparer = Preparer::new(&source.model.preprocess, source.model.tokenizer.as_deref())?;
+    let sample: Vec<_> = splits.train.iter().take(256).map(|&i| &dataset.examples[i].input).collect();
+    let plan = options.recipe.plan(&Facts {
+        graph: &source.model.graph,
+        source: &options.source,
+        tap: options.tap.as_deref(),
+        unused_weights: source.report.unexpected.iter().map(|t| t.to_string()).collect(),
+        modality,
+        classes: &dataset.classes,
+        train_counts: &train_counts,
+        split: SplitPlan {
+            given: dataset.examples.iter().any(|e| e.split.is_some()),
+            seed: options.split.seed,
+            n_train: splits.train.len(),
+            n_valid: splits.valid.len(),
+            n_test: splits.test.len(),
+        },
+        sequence: if modality == headstart_core::Modality::Text { tokens_mean(&preparer, &sample) } else { 1 },
+        size_px: match &source.model.preprocess {
+            Preprocess::Image(image) => Some(image.size_px[0]),
+            Preprocess::Text(_) => None,
+        },
+        baseline_budget: options.baseline_budget,
+        seed: options.seed,
+        settings: options.settings.clone(),
+    })?;
+    let tap = match &options.tap {
+        Some(path) => tap_at(&source.model.graph, path)?,
+        None => headstart_graph::rewrite::tap(&source.model.graph)?,
+    };
+    Ok(Prepared { dataset, splits, source, tap, plan, notices })
+}
+
+fn fit_head(session: &Session, dataset: &Dataset, features: &Features, plan: &Plan) -> Result<LogisticFit, Error> {
+    let spec = LogisticSpec {
+        l2_candidates: plan.head.l2_candidates.clone(),
+        n_folds: plan.head.n_folds,
+        class_weights: plan.head.class_weights,
+        normalise: false,
+        seed: plan.seed,
+    };
+    let groups = fold_groups(dataset, &features.example_idx);
+    let observer = &session.observer;
+    let truth = labels(dataset, &features.example_idx);
+    let progress = |done: usize, total: usize| observer.progress("fitting the head", done as u64, total as u64);
+    Ok(headstart_train::fit(features, &truth, dataset.classes.len(), Some(&groups), &spec, &progress)?)
+}
+
+/// Rows that must share a fold: those of one group, and byte-identical ones.
+fn fold_groups(dataset: &Dataset, example_idx: &[usize]) -> Vec<u64> {
+    let name = |i: usize| match &dataset.examples[i].group {
+        Some(group) => blake3::hash(group.as_bytes()),
+        None => blake3::Hash::from_bytes(dataset.examples[i].hash),
+    };
+    let first_eight = |h: blake3::Hash| {
+        u64::from_le_bytes(h.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+    };
+    example_idx.iter().map(|&i| first_eight(name(i))).collect()
+}
+
+fn open_test(
+    session: &Session,
+    prefix: &Prefix,
+    dataset: &Dataset,
+    test: &mut SealedTest,
+) -> Result<(Features, Vec<Diagnostic>, Extracted), Error> {
+    let opened = prefix.extract(session, dataset, test.open()?, "extracting features of the test split")?;
+    if opened.0.is_empty() {
+        return Err(Error::request(
+            "no example of the test split can be read",
+            "see the diagnostics of `headstart check`",
+        ));
+    }
+    Ok(opened)
+}
+
+pub(crate) fn labels(dataset: &Dataset, example_idx: &[usize]) -> Vec<usize> {
+    example_idx.iter().map(|&i| dataset.examples[i].label_idx).collect()
+}
+
+/// Stops when more examples than allowed had to be left out.
+pub(crate) fn check_bad(diagnostics: &[Diagnostic], n_read: usize, fraction_max: f64) -> Result<(), Error> {
+    let skipped: Vec<&Diagnostic> = diagnostics.iter().filter(|d| d.skipped).collect();
+    let n_all = n_read + skipped.len();
+    if skipped.len() as f64 <= fraction_max * n_all as f64 {
+        return Ok(());
+    }
+    let first: Vec<String> = skipped.iter().take(3).map(|d| d.to_string()).collect();
+    Err(Error::request(
+        format!("{} of {n_all} examples cannot be read, for example {}", skipped.len(), first.join("; ")),
+        "mend or remove them, or raise --bad-fraction-max",
+    ))
+}
+
+/// Where a run goes when nobody says.
+pub fn default_out(data: &Path, source: &str, recipe: Recipe) -> PathBuf {
+    // `flowers/labels.csv` is known as flowers.
+    let named = match data.parent().filter(|_| data.is_file()) {
+        Some(folder) if folder.file_name().is_some() => folder,
+        _ => data,
+    };
+    let data = named.file_stem().map_or("data".into(), |s| s.to_string_lossy().into_owned());
+    let tame = |s: &str| s.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '-' }).collect::<String>();
+    PathBuf::from("runs").join(format!("{}-{}-{}", tame(&data), tame(source), recipe.name()))
+}

@@ -1,0 +1,102 @@
+//! Opening a bundle and predicting with it.
+
+use std::path::Path;
+
+use headstart_bundle::{GoldenInput, Manifest};
+use headstart_core::{Array, Input};
+use headstart_data::DataError;
+use headstart_engine::Device;
+use headstart_graph::{Graph, Weights};
+
+use crate::rival::probabilities;
+use crate::runner::Runner;
+use crate::Error;
+
+/// A sealed bundle, opened, its golden predictions replayed.
+pub struct Predictor {
+    runner: Runner,
+    manifest: Manifest,
+}
+
+/// What a bundle says of one input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Probability of each class, in the order of [`Predictor::labels`].
+    pub probabilities: Vec<f32>,
+    /// Position of the most probable class.
+    pub class_idx: usize,
+}
+
+impl Predictor {
+    /// Opens a bundle: checks every file's hash, loads the network and replays the golden predictions.  A bundle that
+    /// does not predict what it predicted when it was sealed is refused.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self, Error> {
+        let bundle = headstart_bundle::open(dir)?;
+        let weights = headstart_formats::load_weights(bundle.dir.join("model.safetensors"))?;
+        let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
+            .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
+        let tokenizer = bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?;
+        let predictor = Predictor::new(graph, &weights, tokenizer.as_deref(), bundle.manifest.clone(), device)?;
+        let inputs: Vec<Input> = bundle
+            .manifest
+            .golden
+            .inputs
+            .iter()
+            .map(|input| match input {
+                GoldenInput::File(name) => Input::File(bundle.dir.join(name)),
+                GoldenInput::Text(text) => Input::Text(text.as_str().into()),
+            })
+            .collect();
+        let got = predictor
+            .predict(&inputs, &|_| {})?
+            .into_iter()
+            .map(|p| Ok(p?.probabilities))
+            .collect::<Result<Vec<_>, Error>>()?;
+        bundle.check_golden(&got)?;
+        Ok(predictor)
+    }
+
+    /// A predictor of parts that are in memory already.
+    pub(crate) fn new(
+        graph: Graph,
+        weights: &Weights,
+        tokenizer: Option<&[u8]>,
+        manifest: Manifest,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let runner = Runner::new(&graph, weights, &manifest.preprocess, tokenizer, device)?;
+        Ok(Predictor { runner, manifest })
+    }
+
+    /// Names of the classes.
+    pub fn labels(&self) -> &[String] {
+        &self.manifest.labels
+    }
+
+    /// What the bundle says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Predicts each input, or says why it cannot be read.  `tick` hears of finished inputs.
+    pub fn predict(
+        &self,
+        inputs: &[Input],
+        tick: &(dyn Fn(usize) + Sync),
+    ) -> Result<Vec<Result<Prediction, DataError>>, Error> {
+        let inputs: Vec<&Input> = inputs.iter().collect();
+        let rows = self.runner.run(&inputs, tick)?;
+        Ok(rows.into_iter().map(|row| row.map(prediction)).collect())
+    }
+}
+
+fn prediction(logits: Vec<f32>) -> Prediction {
+    let probabilities = probabilities(&Array::f32(&[1, logits.len()], logits));
+    let mut class_idx = 0;
+    for (i, p) in probabilities.iter().enumerate() {
+        if *p > probabilities[class_idx] {
+            class_idx = i;
+        }
+    }
+    Prediction { probabilities, class_idx }
+}

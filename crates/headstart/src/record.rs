@@ -1,0 +1,436 @@
+//! What a fit leaves behind: bundle, metrics, predictions, report, summary.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use headstart_bundle::{GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts};
+use headstart_core::{Dataset, Diagnostic, Input, Modality, Plan, Verdict};
+use headstart_formats::safetensors;
+use headstart_graph::rewrite::{HeadSpec, Tap, graft};
+use headstart_graph::{Graph, Preprocess, Tensor, Weights};
+use headstart_report::{
+    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent, Mistakes, Picture,
+    ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
+};
+use headstart_train::LogisticFit;
+use serde::Serialize;
+
+use crate::fit::{FitOptions, labels};
+use crate::predict::Predictor;
+use crate::prefix::Extracted;
+use crate::proof::{Proof, predictions};
+use crate::rival::Rival;
+use crate::run::{Run, peak_mb};
+use crate::{Error, Session, Source};
+
+/// Diagnostics that the report lists; the rest is counted.
+const DIAGNOSTICS_SHOWN: usize = 50;
+/// Mistakes that the report shows.
+const MISTAKES_SHOWN: usize = 24;
+/// Longer side of the report's pictures, pixels.
+const THUMBNAIL_PX: u32 = 160;
+
+/// What is known when all has run.
+pub(crate) struct Fitted<'a> {
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) plan: &'a Plan,
+    pub(crate) source: &'a Source,
+    pub(crate) tap: Tap,
+    pub(crate) head: &'a LogisticFit,
+    pub(crate) train_labels: &'a [usize],
+    pub(crate) diagnostics: &'a [Diagnostic],
+    pub(crate) extracted: Extracted,
+    pub(crate) timings: Vec<(&'static str, f64)>,
+}
+
+/// What `fit` answers; `--json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FitSummary {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The sealed bundle.
+    pub bundle: PathBuf,
+    /// The page to read.
+    pub report: PathBuf,
+    /// `image-classification`, `text-classification`.
+    pub task: String,
+    /// The source.
+    pub source: String,
+    /// The recipe.
+    pub recipe: String,
+    /// Examples learned from.
+    pub n_train: usize,
+    /// Examples chosen by.
+    pub n_valid: usize,
+    /// Examples judged by.
+    pub n_test: usize,
+    /// Examples that were left out because they could not be read.
+    pub n_skipped: usize,
+    /// Name of the measure.
+    pub metric: &'static str,
+    /// Its value on the test split.
+    pub test: f64,
+    /// Its 95 % interval.
+    pub test_ci95: [f64; 2],
+    /// Mean over classes of recall.
+    pub balanced_accuracy: f64,
+    /// Mean over classes of F1.
+    pub macro_f1: f64,
+    /// Expected calibration error.
+    pub ece: f64,
+    /// The same measure of what it had to beat.
+    pub baselines: BTreeMap<String, f64>,
+    /// `helped`, `no measurable gain` or `hurt`.
+    pub verdict: Verdict,
+    /// On `hurt`, the baseline that the bundle holds.
+    pub fallback: Option<String>,
+    /// Where the time went.
+    pub seconds: BTreeMap<&'static str, f64>,
+    /// Most memory held, MiB.
+    pub peak_mb: Option<f64>,
+    /// Seed of everything random but the split.
+    pub seed: u64,
+    /// Seed of the split.
+    pub split_seed: u64,
+    /// Distinct examples whose features came from the cache.
+    pub features_cached: usize,
+    /// The verdict and its grounds in a few lines.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// Seals the bundle, writes the run's files and sums up.
+pub(crate) fn leave(
+    session: &Session,
+    run: &Run,
+    options: &FitOptions,
+    fitted: &Fitted<'_>,
+    proof: &mut Proof,
+    mut rival: Option<Rival<'_>>,
+) -> Result<FitSummary, Error> {
+    let Fitted { dataset, plan, source, .. } = *fitted;
+    let sentence =
+        verdict_sentence(proof.verdict, &proof.metrics, proof.accuracy_ci95, &proof.comparisons, plan);
+    let best = proof.best_baseline().map(|c| c.baseline.clone());
+    let fallback = best.filter(|_| proof.verdict == Verdict::Hurt && !options.keep_transfer);
+    let network = winner(fitted, proof, fallback.as_deref(), rival.as_mut())?;
+    let manifest = Manifest {
+        format: headstart_bundle::FORMAT,
+        name: run_name(run),
+        task: plan.modality.task().into(),
+        modality: plan.modality,
+        labels: dataset.classes.clone(),
+        preprocess: network.preprocess.clone(),
+        plan: plan.clone(),
+        results: Results {
+            n_test: proof.metrics.n,
+            accuracy: proof.metrics.accuracy,
+            accuracy_ci95: proof.accuracy_ci95,
+            balanced_accuracy: proof.metrics.balanced_accuracy,
+            macro_f1: proof.metrics.macro_f1,
+            ece: proof.metrics.ece,
+            comparisons: proof.comparisons.clone(),
+            verdict: proof.verdict,
+            sentence: sentence.clone(),
+            fallback: fallback.clone(),
+        },
+        card: source.model.card.clone(),
+        provenance: Provenance {
+            headstart: env!("CARGO_PKG_VERSION").into(),
+            data_blake3: dataset.hash().to_hex().to_string(),
+            device: format!("{}-f32", session.device),
+        },
+        golden: Golden { inputs: Vec::new(), probabilities: Vec::new(), tolerance: GOLDEN_TOLERANCE },
+        files: BTreeMap::new(),
+    };
+    let bundle = seal(session, run, &network, manifest, source.model.tokenizer.as_deref())?;
+    run.write("predictions.csv", &predictions_csv(dataset, proof)?)?;
+
+    let seconds_total = run.seconds();
+    let peak = peak_mb();
+    let data = report_data(session, run, options, fitted, proof, rival.as_ref(), &sentence, &fallback);
+    run.write("report.html", headstart_report::html(&data).as_bytes())?;
+    let seconds: BTreeMap<&'static str, f64> = [
+        ("total", seconds_total),
+        ("features", fitted.timings[1].1),
+        ("train", fitted.timings[2].1),
+        ("scratch", fitted.timings[3].1),
+    ]
+    .into_iter()
+    .map(|(name, s)| (name, (s * 1000.0).round() / 1000.0))
+    .collect();
+    let summary = FitSummary {
+        run: run.dir.clone(),
+        bundle,
+        report: run.dir.join("report.html"),
+        task: plan.modality.task().into(),
+        source: plan.source.clone(),
+        recipe: plan.recipe.clone(),
+        n_train: fitted.train_labels.len(),
+        n_valid: plan.split.n_valid,
+        n_test: proof.metrics.n,
+        n_skipped: fitted.diagnostics.iter().filter(|d| d.skipped).count(),
+        metric: "accuracy",
+        test: proof.metrics.accuracy,
+        test_ci95: proof.accuracy_ci95.into(),
+        balanced_accuracy: proof.metrics.balanced_accuracy,
+        macro_f1: proof.metrics.macro_f1,
+        ece: proof.metrics.ece,
+        baselines: proof.comparisons.iter().map(|c| (c.baseline.clone(), c.score)).collect(),
+        verdict: proof.verdict,
+        fallback,
+        seconds,
+        peak_mb: peak,
+        seed: plan.seed,
+        split_seed: plan.split.seed,
+        features_cached: fitted.extracted.n_cached,
+        text: headstart_report::summary(&data),
+    };
+    #[derive(Serialize)]
+    struct MetricsFile<'a> {
+        summary: &'a FitSummary,
+        metrics: &'a headstart_core::Metrics,
+        balanced_accuracy_ci95: [f64; 2],
+        comparisons: &'a [headstart_core::Comparison],
+        diagnostics: &'a [Diagnostic],
+    }
+    let file = MetricsFile {
+        summary: &summary,
+        metrics: &proof.metrics,
+        balanced_accuracy_ci95: proof.balanced_accuracy_ci95.into(),
+        comparisons: &proof.comparisons,
+        diagnostics: fitted.diagnostics,
+    };
+    run.write("metrics.json", &serde_json::to_vec_pretty(&file).expect("plain data"))?;
+    run.event("sealed", serde_json::json!({"verdict": proof.verdict}))?;
+    Ok(summary)
+}
+
+/// The network that goes into the bundle.
+struct Winner {
+    graph: Graph,
+    weights: Weights,
+    preprocess: Preprocess,
+}
+
+fn winner(
+    fitted: &Fitted<'_>,
+    proof: &Proof,
+    fallback: Option<&str>,
+    rival: Option<&mut Rival<'_>>,
+) -> Result<Winner, Error> {
+    if let (Some("scratch"), Some(rival)) = (fallback, rival) {
+        let weights = rival.weights()?;
+        return Ok(Winner { graph: rival.graph.clone(), weights, preprocess: rival.preprocess.clone() });
+    }
+    let model = &fitted.source.model;
+    let k = fitted.dataset.classes.len();
+    let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k, normalise: false })?;
+    let width = fitted.plan.feature_width;
+    let (weight, bias) = match fallback {
+        Some(_) => {
+            // Always the majority: no feature counts, its share of the training examples does.
+            let mut counts = vec![1.0f32; k];
+            fitted.train_labels.iter().for_each(|&l| counts[l] += 1.0);
+            counts[proof.majority] += 1.0;
+            (vec![0.0; k * width], counts.into_iter().map(f32::ln).collect())
+        }
+        None => (fitted.head.weight.clone(), fitted.head.bias.clone()),
+    };
+    let mut weights = Weights::new();
+    for (_, name, _) in graph.params() {
+        let tensor = match name {
+            "head.weight" => Tensor::from_f32(&[k, width], &weight)?,
+            "head.bias" => Tensor::from_f32(&[k], &bias)?,
+            _ => model.weights.require(name)?.clone(),
+        };
+        weights.insert(name, tensor);
+    }
+    Ok(Winner { graph, weights, preprocess: model.preprocess.clone() })
+}
+
+/// Writes the bundle and opens it again, which replays its golden predictions.
+fn seal(
+    session: &Session,
+    run: &Run,
+    network: &Winner,
+    mut manifest: Manifest,
+    tokenizer: Option<&[u8]>,
+) -> Result<PathBuf, Error> {
+    let mut files: Vec<(String, Vec<u8>)> = vec![
+        ("model.safetensors".into(), safetensors::to_bytes(&network.weights, &[])),
+        ("graph.json".into(), serde_json::to_vec(&network.graph).expect("a graph is plain data")),
+    ];
+    files.extend(tokenizer.map(|t| ("tokenizer.json".to_string(), t.to_vec())));
+    let golden: Vec<(GoldenInput, Input)> = match manifest.modality {
+        Modality::Image => golden_inputs_image(0)
+            .into_iter()
+            .map(|(name, bytes)| {
+                files.push((name.clone(), bytes.clone()));
+                (GoldenInput::File(name), Input::Bytes(bytes.into()))
+            })
+            .collect(),
+        Modality::Text => golden_texts()
+            .into_iter()
+            .map(|text| (GoldenInput::Text(text.clone()), Input::Text(text.into())))
+            .collect(),
+    };
+    let (names, inputs): (Vec<GoldenInput>, Vec<Input>) = golden.into_iter().unzip();
+    let predictor =
+        Predictor::new(network.graph.clone(), &network.weights, tokenizer, manifest.clone(), &session.device)?;
+    manifest.golden.inputs = names;
+    manifest.golden.probabilities = predictor
+        .predict(&inputs, &|_| {})?
+        .into_iter()
+        .map(|p| Ok(p?.probabilities))
+        .collect::<Result<_, Error>>()?;
+    let dir = headstart_bundle::seal(&run.dir.join("bundle"), manifest, &files)?;
+    Predictor::open(&dir, &session.device)?;
+    Ok(dir)
+}
+
+fn predictions_csv(dataset: &Dataset, proof: &Proof) -> Result<Vec<u8>, Error> {
+    let k = dataset.classes.len();
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let head: Vec<String> = ["id", "label", "predicted", "probability"]
+        .map(String::from)
+        .into_iter()
+        .chain(dataset.classes.iter().map(|c| format!("p({c})")))
+        .collect();
+    let predicted = predictions(&proof.probabilities, k);
+    let written = csv.write_record(&head).and_then(|()| {
+        for (n, row) in proof.probabilities.chunks_exact(k).enumerate() {
+            let mut record = vec![
+                dataset.examples[proof.example_idx[n]].id.clone(),
+                dataset.classes[proof.truth[n]].clone(),
+                dataset.classes[predicted[n]].clone(),
+                row[predicted[n]].to_string(),
+            ];
+            record.extend(row.iter().map(f32::to_string));
+            csv.write_record(&record)?;
+        }
+        Ok(())
+    });
+    let memory = |e: std::io::Error| Error::Io { path: "predictions.csv".into(), source: e };
+    written.map_err(|e| memory(e.into()))?;
+    csv.into_inner().map_err(|e| memory(e.into_error()))
+}
+
+#[allow(clippy::too_many_arguments, reason = "a report tells of everything")]
+fn report_data(
+    session: &Session,
+    run: &Run,
+    options: &FitOptions,
+    fitted: &Fitted<'_>,
+    proof: &Proof,
+    rival: Option<&Rival<'_>>,
+    sentence: &str,
+    fallback: &Option<String>,
+) -> ReportData {
+    let Fitted { dataset, plan, source, .. } = *fitted;
+    let path = dataset.path.display().to_string();
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    ReportData {
+        title: run_name(run),
+        plan: plan.clone(),
+        source: source.model.card.clone(),
+        data: data_summary(fitted, proof),
+        verdict: proof.verdict,
+        sentence: sentence.into(),
+        fallback: fallback.clone(),
+        metrics: proof.metrics.clone(),
+        accuracy_ci95: proof.accuracy_ci95,
+        comparisons: proof.comparisons.clone(),
+        reliability: headstart_report::reliability(dataset.classes.len(), &proof.probabilities, &proof.truth),
+        scratch: rival.map(|r| ScratchCurve {
+            passes: r.curve().iter().map(|p| ScratchPass { train_loss: p.train_loss, accuracy: None }).collect(),
+            accuracy_split: headstart_core::SplitName::Train,
+        }),
+        l2: (!fitted.head.cv.is_empty()).then(|| L2Curve {
+            points: fitted.head.cv.iter().map(|p| L2Point { l2: p.l2, loss: p.log_loss, loss_se: None }).collect(),
+            chosen: fitted.head.l2,
+            n_folds: plan.head.n_folds,
+        }),
+        mistakes: mistakes(dataset, proof),
+        timings: fitted.timings.iter().map(|(what, s)| Timing { what: (*what).into(), seconds: *s }).collect(),
+        peak_mb: peak_mb(),
+        cache: Some(CacheFacts {
+            n_hits: fitted.extracted.n_cached,
+            n_misses: fitted.extracted.n_computed,
+            size_bytes: session.features.size(),
+        }),
+        facts: vec![
+            fact("Headstart", env!("CARGO_PKG_VERSION").into()),
+            fact("Device", format!("{}, f32", session.device)),
+            fact("Seed", plan.seed.to_string()),
+            fact("Seed of the split", plan.split.seed.to_string()),
+            fact("Data (blake3)", dataset.hash().to_hex().to_string()),
+            fact("Source weights (SHA-256)", source.model.card.sha256.clone()),
+            fact("Tensors loaded", source.report.matched.len().to_string()),
+        ],
+        command_predict: format!("headstart predict {} INPUT…", run.dir.join("bundle").display()),
+        command_reproduce: format!(
+            "headstart fit {path} --source {} --recipe {} --seed {} --split-seed {} --out {}",
+            options.source,
+            plan.recipe,
+            plan.seed,
+            plan.split.seed,
+            run.dir.display()
+        ),
+    }
+}
+
+fn data_summary(fitted: &Fitted<'_>, proof: &Proof) -> DataSummary {
+    let dataset = fitted.dataset;
+    let mut classes: Vec<ClassCounts> = dataset
+        .classes
+        .iter()
+        .map(|c| ClassCounts { class: c.clone(), n_train: 0, n_valid: 0, n_test: 0 })
+        .collect();
+    fitted.train_labels.iter().for_each(|&l| classes[l].n_train += 1);
+    labels(dataset, &proof.example_idx).into_iter().for_each(|l| classes[l].n_test += 1);
+    DataSummary {
+        path: dataset.path.display().to_string(),
+        blake3: dataset.hash().to_hex().to_string(),
+        classes,
+        diagnostics: fitted.diagnostics.iter().take(DIAGNOSTICS_SHOWN).cloned().collect(),
+        n_diagnostics: fitted.diagnostics.len(),
+        n_skipped: fitted.diagnostics.iter().filter(|d| d.skipped).count(),
+    }
+}
+
+/// The surest mistakes, with their pictures or texts.
+fn mistakes(dataset: &Dataset, proof: &Proof) -> Mistakes {
+    let k = dataset.classes.len();
+    let predicted = predictions(&proof.probabilities, k);
+    let p = |n: usize, c: usize| proof.probabilities[n * k + c];
+    let mut wrong: Vec<usize> = (0..predicted.len()).filter(|&n| predicted[n] != proof.truth[n]).collect();
+    wrong.sort_by(|&a, &b| p(b, predicted[b]).total_cmp(&p(a, predicted[a])).then(a.cmp(&b)));
+    let shown = wrong
+        .iter()
+        .take(MISTAKES_SHOWN)
+        .filter_map(|&n| {
+            let example = &dataset.examples[proof.example_idx[n]];
+            let content = match &example.input {
+                Input::Text(text) => MistakeContent::Text(text.to_string()),
+                picture => MistakeContent::Picture(Picture {
+                    media_type: MediaType::Jpeg,
+                    bytes: headstart_data::decode_thumbnail(picture, THUMBNAIL_PX).ok()?,
+                }),
+            };
+            Some(Mistake {
+                id: example.id.clone(),
+                content,
+                truth_idx: proof.truth[n],
+                predicted_idx: predicted[n],
+                probability: p(n, predicted[n]),
+                probability_truth: p(n, proof.truth[n]),
+            })
+        })
+        .collect();
+    Mistakes { n: wrong.len(), shown }
+}
+
+fn run_name(run: &Run) -> String {
+    run.dir.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned())
+}

@@ -1,0 +1,85 @@
+//! The run folder: what a fit leaves behind, every file by rename.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::Error;
+
+/// A run's folder while the run goes on.
+pub(crate) struct Run {
+    pub(crate) dir: PathBuf,
+    start: Instant,
+    events: Mutex<Vec<String>>,
+}
+
+/// One line of `events.jsonl`.
+#[derive(Serialize)]
+struct Event<'a, T: Serialize> {
+    seconds: f64,
+    event: &'a str,
+    #[serde(flatten)]
+    facts: T,
+}
+
+impl Run {
+    /// Makes or reuses the folder.  A folder that holds something else than a run is refused: nothing gets lost.
+    pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
+        let foreign = dir.is_dir()
+            && !dir.join("plan.toml").exists()
+            && fs::read_dir(dir).map_err(Error::io(dir))?.next().is_some();
+        if foreign || dir.is_file() {
+            return Err(Error::request(
+                format!("{} exists and is not the folder of a run", dir.display()),
+                "choose another folder with --out",
+            ));
+        }
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        Ok(Run { dir: dir.into(), start: Instant::now(), events: Mutex::default() })
+    }
+
+    /// Seconds since the run began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// Adds a line to `events.jsonl`.
+    pub(crate) fn event(&self, event: &str, facts: impl Serialize) -> Result<(), Error> {
+        let seconds = (self.seconds() * 1000.0).round() / 1000.0;
+        let line = serde_json::to_string(&Event { seconds, event, facts })
+            .expect("events are plain structs with string keys");
+        let mut lines = self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lines.push(line);
+        write(&self.dir.join("events.jsonl"), (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// Writes a file of the run.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        write(&self.dir.join(name), bytes)
+    }
+}
+
+/// Writes a file beside its place and renames it there, so that it is never seen half-written.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = (|| {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    })();
+    written.map_err(Error::io(path))
+}
+
+/// The most memory this process has held, MiB; none where the system does not say.
+pub(crate) fn peak_mb() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some((kib / 1024.0 * 10.0).round() / 10.0)
+}

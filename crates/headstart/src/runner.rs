@@ -1,0 +1,104 @@
+//! A folded network and its preprocessing, ready to run on examples: what extraction, prediction and evaluation share.
+
+use headstart_core::{Input, Values};
+use headstart_data::{DataError, Prepared, Preparer};
+use headstart_engine::{Device, Network};
+use headstart_graph::rewrite::fold;
+use headstart_graph::{Graph, Preprocess, Weights};
+use rayon::prelude::*;
+
+use crate::Error;
+
+/// Examples that a device other than the processor takes at once.
+const DEVICE_BATCH: usize = 16;
+
+/// Runs a network that will not learn any more.
+pub(crate) struct Runner {
+    network: Network,
+    preparer: Preparer,
+    device: Device,
+    width: usize,
+    key: blake3::Hash,
+}
+
+impl Runner {
+    /// Folds the graph and loads it.
+    pub(crate) fn new(
+        graph: &Graph,
+        weights: &Weights,
+        preprocess: &Preprocess,
+        tokenizer: Option<&[u8]>,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (graph, weights) = fold(graph, weights)?;
+        let width = graph.value(graph.output()).shape.width().unwrap_or(0);
+        let preparer = Preparer::new(preprocess, tokenizer)?;
+        let mut h = blake3::Hasher::new();
+        h.update(env!("CARGO_PKG_VERSION").as_bytes()).update(device.to_string().as_bytes());
+        h.update(graph.hash().as_bytes()).update(weights.hash().as_bytes());
+        h.update(format!("{preprocess:?}").as_bytes()).update(tokenizer.unwrap_or_default());
+        let network = Network::load(graph, &weights, device)?;
+        Ok(Runner { network, preparer, device: device.clone(), width, key: h.finalize() })
+    }
+
+    /// Length of the output.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A hash of all that the output depends on, besides the example.
+    pub(crate) fn key(&self) -> &blake3::Hash {
+        &self.key
+    }
+
+    /// The output for each input, or why it could not be decoded.  On the processor each example is a batch of its own:
+    /// no padding, no waiting, and its numbers do not depend on its neighbours.  `tick` hears of finished examples.
+    pub(crate) fn run(
+        &self,
+        inputs: &[&Input],
+        tick: &(dyn Fn(usize) + Sync),
+    ) -> Result<Vec<Result<Vec<f32>, DataError>>, Error> {
+        if self.device.is_cpu() {
+            let one = |input: &&Input| {
+                let result = match self.preparer.prepare(input) {
+                    Ok(prepared) => self.forward(&[&prepared]).map(|mut rows| Ok(rows.swap_remove(0))),
+                    Err(e) => Ok(Err(e)),
+                };
+                tick(1);
+                result
+            };
+            return inputs.par_iter().map(one).collect();
+        }
+        let mut rows = Vec::with_capacity(inputs.len());
+        for chunk in inputs.chunks(DEVICE_BATCH) {
+            let prepared: Vec<Result<Prepared, DataError>> =
+                chunk.par_iter().map(|input| self.preparer.prepare(input)).collect();
+            let good: Vec<&Prepared> = prepared.iter().filter_map(|p| p.as_ref().ok()).collect();
+            let mut outputs = if good.is_empty() { Vec::new() } else { self.forward(&good)? }.into_iter();
+            for p in prepared {
+                rows.push(p.map(|_| outputs.next().expect("one output an input")));
+            }
+            tick(chunk.len());
+        }
+        Ok(rows)
+    }
+
+    fn forward(&self, prepared: &[&Prepared]) -> Result<Vec<Vec<f32>>, Error> {
+        let Values::F32(values) = self.network.infer(&self.preparer.batch(prepared))?.values else {
+            unreachable!("a network's output is f32")
+        };
+        Ok(values.chunks_exact(self.width).map(<[f32]>::to_vec).collect())
+    }
+}
+
+/// Mean number of tokens of some texts; 1 if there are none.
+pub(crate) fn tokens_mean(preparer: &Preparer, inputs: &[&Input]) -> usize {
+    let lengths: Vec<usize> = inputs
+        .par_iter()
+        .filter_map(|input| match preparer.prepare(input) {
+            Ok(Prepared::Tokens(ids)) => Some(ids.len()),
+            _ => None,
+        })
+        .collect();
+    if lengths.is_empty() { 1 } else { lengths.iter().sum::<usize>().div_ceil(lengths.len()) }
+}

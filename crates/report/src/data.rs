@@ -1,0 +1,286 @@
+//! All that a report says, as plain data.
+
+use headstart_core::{Comparison, Diagnostic, Interval, Metrics, Plan, SplitName, Verdict};
+use headstart_graph::Card;
+use serde::{Deserialize, Serialize};
+
+/// One run, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportData {
+    /// What people call the run: often the data set's folder name.
+    pub title: String,
+    /// What was done; it also names the modality and the classes.
+    pub plan: Plan,
+    /// The source network.
+    pub source: Card,
+    /// What there was to learn from.
+    pub data: DataSummary,
+    /// The answer.
+    pub verdict: Verdict,
+    /// The answer in words: [`crate::verdict_sentence`].
+    pub sentence: String,
+    /// On a verdict of harm, the baseline that the bundle holds in the transferred network's place.
+    pub fallback: Option<String>,
+    /// Measures on the test examples.
+    pub metrics: Metrics,
+    /// 95 % interval of the accuracy.
+    pub accuracy_ci95: Interval,
+    /// What it had to beat.
+    pub comparisons: Vec<Comparison>,
+    /// Confidence against accuracy: [`reliability`].  Empty if unknown.
+    pub reliability: Vec<ReliabilityBin>,
+    /// How the rival from random weights learned.
+    pub scratch: Option<ScratchCurve>,
+    /// How the strength of the L2 penalty was chosen.
+    pub l2: Option<L2Curve>,
+    /// Test examples that it got wrong.
+    pub mistakes: Mistakes,
+    /// Where the time went, in order.
+    pub timings: Vec<Timing>,
+    /// Most memory held, MiB.
+    pub peak_mb: Option<f64>,
+    /// What the cache of frozen features did.
+    pub cache: Option<CacheFacts>,
+    /// Seeds, hashes, versions.
+    pub facts: Vec<Fact>,
+    /// The command that predicts with the bundle.
+    pub command_predict: String,
+    /// The command that makes this run again.
+    pub command_reproduce: String,
+}
+
+/// What there was to learn from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataSummary {
+    /// Where it lies, as the user named it.
+    pub path: String,
+    /// blake3 of all examples and labels.
+    pub blake3: String,
+    /// By class, in the order of the plan's classes.
+    pub classes: Vec<ClassCounts>,
+    /// What was skipped or noticed: the first few.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many there are in all.
+    pub n_diagnostics: usize,
+    /// How many examples were left out because of them.
+    pub n_skipped: usize,
+}
+
+/// Examples of one class, by split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassCounts {
+    /// Its name.
+    pub class: String,
+    /// Learned from.
+    pub n_train: usize,
+    /// Chosen by.
+    pub n_valid: usize,
+    /// Judged by.
+    pub n_test: usize,
+}
+
+/// Test examples whose highest probability lies in one bin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReliabilityBin {
+    /// Mean of their highest probabilities.
+    pub confidence: f64,
+    /// Share of them that were right.
+    pub accuracy: f64,
+    /// How many.
+    pub n: usize,
+}
+
+/// How the rival from random weights learned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScratchCurve {
+    /// In order.
+    pub passes: Vec<ScratchPass>,
+    /// The split whose accuracy was measured after each pass.
+    pub accuracy_split: SplitName,
+}
+
+/// One pass over the training examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScratchPass {
+    /// Mean training loss over the pass, nats.
+    pub train_loss: f64,
+    /// Accuracy after it.
+    pub accuracy: Option<f64>,
+}
+
+/// How the strength of the L2 penalty was chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct L2Curve {
+    /// By rising strength.
+    pub points: Vec<L2Point>,
+    /// The strength that was chosen.
+    pub chosen: f64,
+    /// Folds of the cross-validation.
+    pub n_folds: usize,
+}
+
+/// One strength tried.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct L2Point {
+    /// λ in `mean loss + λ/2·‖W‖²`.
+    pub l2: f64,
+    /// Mean loss on the held-out folds, nats.
+    pub loss: f64,
+    /// Standard error of that mean over the folds.
+    pub loss_se: Option<f64>,
+}
+
+/// Test examples that it got wrong.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Mistakes {
+    /// How many there are.
+    pub n: usize,
+    /// Those to show; the page sorts them, the surest first.
+    pub shown: Vec<Mistake>,
+}
+
+/// One test example that it got wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// How people find it again.
+    pub id: String,
+    /// What it is.
+    pub content: MistakeContent,
+    /// Position of its class.
+    pub truth_idx: usize,
+    /// Position of the predicted class.
+    pub predicted_idx: usize,
+    /// Probability of the predicted class.
+    pub probability: f32,
+    /// Probability of its own class.
+    pub probability_truth: f32,
+}
+
+/// What an example is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MistakeContent {
+    /// A small picture.
+    Picture(Picture),
+    /// A text.
+    Text(String),
+}
+
+/// A small picture, encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// How.
+    pub media_type: MediaType,
+    /// The file's bytes.
+    #[serde(with = "base64_text")]
+    pub bytes: Vec<u8>,
+}
+
+/// How a picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaType {
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+}
+
+/// A stretch of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// What was done: `Extract features`.
+    pub what: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What the cache of frozen features did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheFacts {
+    /// Examples whose features were there already.
+    pub n_hits: usize,
+    /// Examples whose features were computed.
+    pub n_misses: usize,
+    /// Its size on the disk now.
+    pub size_bytes: u64,
+}
+
+/// A name and a value: a seed, a hash, a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// What it is.
+    pub name: String,
+    /// It.
+    pub value: String,
+}
+
+impl DataSummary {
+    /// Examples of all classes and splits.
+    pub(crate) fn n_examples(&self) -> usize {
+        self.classes.iter().map(ClassCounts::n).sum()
+    }
+}
+
+impl ClassCounts {
+    /// Examples of all splits.
+    pub(crate) fn n(&self) -> usize {
+        self.n_train + self.n_valid + self.n_test
+    }
+}
+
+impl Picture {
+    /// As the value of an `src`.
+    pub(crate) fn data_uri(&self) -> String {
+        use base64::Engine;
+        let kind = match self.media_type {
+            MediaType::Png => "png",
+            MediaType::Jpeg => "jpeg",
+        };
+        format!("data:image/{kind};base64,{}", base64::engine::general_purpose::STANDARD.encode(&self.bytes))
+    }
+}
+
+/// Bins test examples by their highest probability: as many equal bins as [`Metrics::ece`] has, empty ones left out.
+///
+/// `probabilities` are `[n, n_classes]`, row-major.
+///
+/// ```
+/// use headstart_report::reliability;
+/// let bins = reliability(2, &[0.9, 0.1, 0.1, 0.9, 0.55, 0.45], &[0, 0, 0]);
+/// assert_eq!(bins.len(), 2);
+/// assert_eq!((bins[0].n, bins[0].accuracy), (1, 1.0));
+/// assert_eq!((bins[1].n, bins[1].accuracy), (2, 0.5));
+/// ```
+pub fn reliability(n_classes: usize, probabilities: &[f32], truth: &[usize]) -> Vec<ReliabilityBin> {
+    const N_BINS: usize = 15;
+    let mut bins = [(0usize, 0.0f64, 0usize); N_BINS];
+    for (row, &t) in probabilities.chunks_exact(n_classes.max(1)).zip(truth) {
+        // Of equal probabilities the first counts as the prediction, as in `Metrics::of`.
+        let p = (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        let confidence = f64::from(row[p]);
+        let bin = &mut bins[((confidence * N_BINS as f64).ceil() as usize).clamp(1, N_BINS) - 1];
+        *bin = (bin.0 + 1, bin.1 + confidence, bin.2 + usize::from(p == t));
+    }
+    let mean = |(n, confidence, right): (usize, f64, usize)| ReliabilityBin {
+        confidence: confidence / n as f64,
+        accuracy: right as f64 / n as f64,
+        n,
+    };
+    bins.into_iter().filter(|b| b.0 > 0).map(mean).collect()
+}
+
+/// Bytes as base64, so that the data is no page of numbers as JSON.
+mod base64_text {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}

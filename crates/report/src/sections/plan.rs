@@ -1,0 +1,106 @@
+//! What was frozen, what learned, and what a person should know of it.
+
+use headstart_core::{GroupPlan, GroupState, HeadPlan};
+use maud::{Markup, html};
+
+use crate::ReportData;
+use crate::number::{count, counted, rounded, sig3};
+
+pub(crate) fn section(d: &ReportData) -> Markup {
+    let p = &d.plan;
+    let total: usize = p.groups.iter().map(|g| g.n_parameters).sum();
+    let trained: usize =
+        p.groups.iter().filter(|g| g.state == GroupState::Trained).map(|g| g.n_parameters).sum();
+    html! {
+        p.dek {
+            "Recipe " strong { (p.recipe) } ": of " (rounded(total)) " numbers, " (rounded(trained)) " were learned ("
+            (sig3(100.0 * trained as f64 / total.max(1) as f64)) " %).  Features of width " (count(p.feature_width))
+            " are taken at " code { (p.tap) } "."
+        }
+        (table(&collapse(&p.groups)))
+        p { (head(&p.head)) }
+        @if let Some(b) = &p.baseline { @if !b.why.is_empty() { p { "Baseline from random weights: " (b.why) } } }
+        @if !p.notes.is_empty() {
+            ul.remarks { @for note in &p.notes { li { (note) } } }
+        }
+        @if !p.unused_weights.is_empty() {
+            details {
+                summary { (counted(p.unused_weights.len(), "tensor")) " of the source not used" }
+                p { @for (i, w) in p.unused_weights.iter().enumerate() { @if i > 0 { ", " } code { (w) } } }
+            }
+        }
+    }
+}
+
+/// Neighbours of one state under one first name: `layer1.0`, `layer1.1` → `layer1`.
+struct Block<'a> {
+    name: &'a str,
+    n_groups: usize,
+    n_parameters: usize,
+    state: GroupState,
+}
+
+fn collapse(groups: &[GroupPlan]) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    for g in groups {
+        let first = g.name.split('.').next().unwrap_or(&g.name);
+        match blocks.last_mut() {
+            Some(b) if b.state == g.state && b.name.split('.').next() == Some(first) => {
+                b.name = first;
+                b.n_groups += 1;
+                b.n_parameters += g.n_parameters;
+            }
+            _ => blocks.push(Block {
+                name: &g.name,
+                n_groups: 1,
+                n_parameters: g.n_parameters,
+                state: g.state,
+            }),
+        }
+    }
+    blocks
+}
+
+fn table(blocks: &[Block<'_>]) -> Markup {
+    html! {
+        div.scroll {
+            table.plan {
+                caption.hidden { "Groups of parameters, from the input to the head" }
+                thead {
+                    tr {
+                        th scope="col" { "Group" }
+                        th.num scope="col" { "Parameters" }
+                        th scope="col" { "State" }
+                    }
+                }
+                tbody {
+                    @for b in blocks {
+                        @let (class, words) = match b.state {
+                            GroupState::Frozen => ("frozen", "frozen"),
+                            GroupState::Trained => ("trained", "trained"),
+                        };
+                        tr class=(class) {
+                            th scope="row" {
+                                code { (b.name) }
+                                @if b.n_groups > 1 { span.quiet { " · " (counted(b.n_groups, "group")) } }
+                            }
+                            td.num { (count(b.n_parameters)) }
+                            td { span.tag { (words) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn head(h: &HeadPlan) -> String {
+    format!(
+        "The head is a multinomial logistic regression{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
+         inside the training examples.",
+        if h.normalise { " on features of unit length" } else { "" },
+        if h.class_weights { ", every class counting the same" } else { "" },
+        counted(h.l2_candidates.len(), "strength"),
+        h.n_folds
+    )
+}

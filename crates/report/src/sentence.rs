@@ -1,0 +1,82 @@
+//! The verdict in words.
+
+use headstart_core::{Comparison, Interval, Metrics, Plan, Verdict};
+
+use crate::number::{counted, share};
+
+/// One sentence that holds the verdict and its grounds.
+///
+/// ```
+/// # use headstart_core::*;
+/// # let plan = Plan { modality: Modality::Image, recipe: "probe".into(), source: "s".into(), tap: "t".into(),
+/// #     feature_width: 2, classes: vec!["a".into(), "b".into()], seed: 0,
+/// #     split: SplitPlan { given: true, seed: 0, n_train: 9, n_valid: 0, n_test: 4 },
+/// #     head: HeadPlan { normalise: false, l2_candidates: vec![], n_folds: 2, class_weights: false },
+/// #     baseline: None, unused_weights: vec![], groups: vec![], notes: vec![] };
+/// let metrics = Metrics::of(&plan.classes, &[0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.4, 0.6], &[0, 0, 1, 1]);
+/// let majority = Comparison { baseline: "majority".into(), score: 0.5, gain: 0.5, gain_ci95: [0.1, 0.8].into() };
+/// let sentence = headstart_report::verdict_sentence(
+///     Verdict::Helped, &metrics, [0.51, 1.0].into(), &[majority], &plan,
+/// );
+/// assert_eq!(
+///     sentence,
+///     "Transfer helped: 1.000 of 4 test examples right [0.510–1.000], against 0.500 for always guessing the largest class."
+/// );
+/// ```
+pub fn verdict_sentence(
+    verdict: Verdict,
+    metrics: &Metrics,
+    accuracy_ci95: Interval,
+    comparisons: &[Comparison],
+    plan: &Plan,
+) -> String {
+    let opening = match verdict {
+        Verdict::Helped => "Transfer helped",
+        Verdict::NoMeasurableGain => "No measurable gain",
+        Verdict::Hurt => "Transfer hurt",
+    };
+    let rivals: Vec<String> =
+        comparisons.iter().map(|c| format!("{} for {}", share(c.score), rival(&c.baseline, plan))).collect();
+    let against = match rivals.as_slice() {
+        [] => String::new(),
+        [one] => format!(", against {one}"),
+        [most @ .., last] => format!(", against {} and {last}", most.join(", ")),
+    };
+    let doubt = match verdict {
+        _ if comparisons.is_empty() => " Nothing was there to compare it with.",
+        Verdict::NoMeasurableGain => {
+            " The test examples are too few, or the gain too small, to tell them apart."
+        }
+        _ => "",
+    };
+    format!(
+        "{opening}: {} of {} right [{}–{}]{against}.{doubt}",
+        share(metrics.accuracy),
+        counted(metrics.n, "test example"),
+        share(accuracy_ci95.lo),
+        share(accuracy_ci95.hi),
+    )
+}
+
+/// A baseline within a sentence.
+fn rival(baseline: &str, plan: &Plan) -> String {
+    match (baseline, &plan.baseline) {
+        ("majority", _) => "always guessing the largest class".into(),
+        ("scratch", Some(b)) => {
+            format!("the same network trained from random weights for {}", counted(b.n_passes, "pass"))
+        }
+        ("scratch", None) => "the same network trained from random weights".into(),
+        ("source", _) => "the source as it was".into(),
+        (other, _) => other.into(),
+    }
+}
+
+/// A baseline as the name of a row.
+pub(crate) fn baseline_label(baseline: &str) -> &str {
+    match baseline {
+        "majority" => "Always the largest class",
+        "scratch" => "Same network, random weights",
+        "source" => "Source as it was",
+        other => other,
+    }
+}

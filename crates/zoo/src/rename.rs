@@ -1,0 +1,155 @@
+//! How the names in a published file become those of a graph.
+
+use headstart_graph::{Graph, Tensor, Weights};
+use serde::{Deserialize, Serialize};
+
+use crate::ZooError;
+
+/// A rule that gives the tensors of a file the names that a graph's parameters have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rename {
+    /// The names are already the reference's.
+    #[default]
+    ByName,
+    /// The names differ, but the order is the same; every shape and the last part of every name (`weight`, `bias`,
+    /// `running_mean`, …) are checked, because a batch norm's four tensors are of one shape.
+    ByOrder,
+    /// timm writes VGG's fully connected layers as convolutions: `pre_logits.fc1`, `pre_logits.fc2`, `head.fc`.
+    TimmVgg,
+    /// Early BERTs call a layer norm's weight `gamma` and its bias `beta`.
+    GammaBeta,
+    /// The same, and the trunk stands under `bert.`: what BERT's pre-training wrote, read without its heads.
+    BertTrunk,
+}
+
+/// True for tensors that implementations store but no network needs: counters and position numbers.  A loader may
+/// leave them out, and should say so.
+pub fn is_bookkeeping(name: &str) -> bool {
+    name.ends_with("num_batches_tracked") || name.ends_with("embeddings.position_ids")
+}
+
+impl Rename {
+    /// Renames; bookkeeping tensors keep their names and go last.
+    ///
+    /// Nothing is dropped: what the graph has no place for stays under the file's name for the loader to report.
+    /// [`Rename::ByOrder`] pairs the rest with the graph's parameters one by one, so `weights` must be in the file's
+    /// order and complete.
+    pub fn apply(self, graph: &Graph, weights: Weights) -> Result<Weights, ZooError> {
+        let (aside, rest): (Vec<_>, Vec<_>) = weights
+            .iter()
+            .map(|(name, t)| (name.to_string(), t.clone()))
+            .partition(|(name, _)| is_bookkeeping(name));
+        let renamed = match self {
+            Rename::ByName => rest,
+            Rename::ByOrder => by_order(graph, rest)?,
+            Rename::TimmVgg => rest.into_iter().map(timm_vgg).collect::<Result<Vec<_>, ZooError>>()?,
+            Rename::GammaBeta => rest.into_iter().map(|(name, t)| (gamma_beta(&name), t)).collect(),
+            Rename::BertTrunk => rest.into_iter().map(|(name, t)| (bert_trunk(&name), t)).collect(),
+        };
+        Ok(renamed.into_iter().chain(aside).collect())
+    }
+}
+
+fn by_order(graph: &Graph, tensors: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ZooError> {
+    let want = graph.params().count();
+    if tensors.len() != want {
+        return Err(ZooError::Count { graph: graph.name().into(), want, got: tensors.len() });
+    }
+    tensors
+        .into_iter()
+        .zip(graph.params())
+        .map(|((file, t), (_, param, p))| {
+            if t.shape() != p.shape || last_part(&file) != last_part(param) {
+                let (got, want) = (t.shape().to_vec(), p.shape.clone());
+                return Err(ZooError::Order { file, got, param: param.into(), want });
+            }
+            Ok((param.to_string(), t))
+        })
+        .collect()
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// A convolution that covers its whole input is a linear layer: `[4096, 512, 7, 7]` → `[4096, 25088]`.
+fn timm_vgg((name, t): (String, Tensor)) -> Result<(String, Tensor), ZooError> {
+    let table = [
+        ("pre_logits.fc1.", "classifier.0."),
+        ("pre_logits.fc2.", "classifier.3."),
+        ("head.fc.", "classifier.6."),
+    ];
+    let Some((tail, to)) = table.iter().find_map(|(from, to)| Some((name.strip_prefix(from)?, to))) else {
+        return Ok((name, t));
+    };
+    let flat = match *t.shape() {
+        [out, channels, height, width] => t.reshaped(&[out, channels * height * width])?,
+        _ => t,
+    };
+    Ok((format!("{to}{tail}"), flat))
+}
+
+fn gamma_beta(name: &str) -> String {
+    let new = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")]
+        .iter()
+        .find_map(|(from, to)| Some(format!("{}{to}", name.strip_suffix(from)?)));
+    new.unwrap_or_else(|| name.into())
+}
+
+fn bert_trunk(name: &str) -> String {
+    gamma_beta(name.strip_prefix("bert.").unwrap_or(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_graph::{DType, GraphBuilder};
+
+    use super::*;
+
+    fn zeros(shape: &[usize]) -> Tensor {
+        let n = shape.iter().product();
+        Tensor::from_f32(shape, &vec![0.0; n]).expect("fits")
+    }
+
+    fn tiny() -> Graph {
+        let mut b = GraphBuilder::new("tiny");
+        let x = b.image("image", [3, 4, 4]);
+        let x = b.global_avg_pool("pool", x).expect("pools");
+        let y = b.linear("fc", x, 2).expect("fits");
+        b.finish([("logits", y)]).expect("is whole")
+    }
+
+    #[test]
+    fn by_order_checks_every_shape() {
+        let file = |a: &[usize], b: &[usize]| -> Weights {
+            [
+                ("_fc.weight".into(), zeros(a)),
+                ("_bn.num_batches_tracked".into(), zeros(&[])),
+                ("_fc.bias".into(), zeros(b)),
+            ]
+            .into_iter()
+            .collect()
+        };
+        let named = Rename::ByOrder.apply(&tiny(), file(&[2, 3], &[2])).expect("fits");
+        let names: Vec<_> = named.iter().map(|(n, _)| n.to_string()).collect();
+        assert_eq!(names, ["fc.weight", "fc.bias", "_bn.num_batches_tracked"]);
+        assert!(matches!(Rename::ByOrder.apply(&tiny(), file(&[3, 2], &[2])), Err(ZooError::Order { .. })));
+        let swapped: Weights =
+            [("_fc.bias".to_string(), zeros(&[2, 3])), ("_fc.weight".to_string(), zeros(&[2]))]
+                .into_iter()
+                .collect();
+        assert!(matches!(Rename::ByOrder.apply(&tiny(), swapped), Err(ZooError::Order { .. })));
+        let short: Weights = [("_fc.weight".to_string(), zeros(&[2, 3]))].into_iter().collect();
+        assert!(matches!(Rename::ByOrder.apply(&tiny(), short), Err(ZooError::Count { .. })));
+    }
+
+    #[test]
+    fn old_names_become_new_ones() {
+        let (name, t) = timm_vgg(("pre_logits.fc1.weight".into(), zeros(&[8, 2, 7, 7]))).expect("fits");
+        assert_eq!((name.as_str(), t.shape(), t.dtype()), ("classifier.0.weight", &[8, 98][..], DType::F32));
+        assert_eq!(gamma_beta("bert.embeddings.LayerNorm.beta"), "bert.embeddings.LayerNorm.bias");
+        assert_eq!(bert_trunk("bert.embeddings.LayerNorm.gamma"), "embeddings.LayerNorm.weight");
+        assert!(is_bookkeeping("embeddings.position_ids"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Chores of the workspace, as a library so that tests can call them.
+
+pub mod ci;
+pub mod golden;
