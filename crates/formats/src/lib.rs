@@ -10,7 +10,7 @@
 mod assign;
 mod detect;
 mod error;
-pub mod hf;
+mod hf;
 mod listing;
 mod mapped;
 mod pattern;
@@ -24,7 +24,7 @@ use headstart_graph::Weights;
 
 pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Rename, Reshaped, assign};
 pub use error::FormatError;
-pub use hf::HfFolder;
+pub use hf::{HfFolder, Pooling};
 
 /// Reads the weights of a file or Hugging Face folder, told by its content and not by its extension.
 ///

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use headstart_formats::hf::Pooling;
+use headstart_formats::Pooling;
 use headstart_formats::{FormatError, HfFolder, load_weights, safetensors};
 use headstart_graph::{Tensor, Weights};
 

@@ -193,8 +193,8 @@ fn fit_head(session: &Session, dataset: &Dataset, features: &Features, plan: &Pl
         l2_candidates: plan.head.l2_candidates.clone(),
         n_folds: plan.head.n_folds,
         class_weights: plan.head.class_weights,
-        normalise: false,
         seed: plan.seed,
+        ..LogisticSpec::default()
     };
     let groups = fold_groups(dataset, &features.example_idx);
     let observer = &session.observer;

@@ -19,6 +19,8 @@ mod evaluate;
 mod feature_cache;
 mod features;
 mod fit;
+#[path = "../../train/src/network.rs"]
+mod network;
 mod predict;
 mod prefix;
 mod proof;
@@ -38,12 +40,13 @@ pub use fit::{FitOptions, default_out, fit, plan};
 pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use session::{Observer, Session, SessionOptions, Silent};
-pub use source::{Source, SourceOptions};
+pub use source::{Source, SourceOptions, build_architecture, modality};
 
 pub use headstart_core::{Diagnostic, Input, Modality, Plan, SplitName, Verdict};
 pub use headstart_data::{LoadOptions, SplitOptions};
 pub use headstart_engine::Device;
 pub use headstart_graph::render;
+pub use headstart_graph::rewrite::groups;
 pub use headstart_recipe::{Recipe, Settings, hyper};
 pub use headstart_source::default_cache_dir;
 pub use headstart_zoo::{architectures, catalogue};

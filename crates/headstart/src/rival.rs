@@ -10,7 +10,8 @@ use headstart_data::{Prepared, Preparer};
 use headstart_engine::{Network, random_weights};
 use headstart_graph::rewrite::{FreezeMask, HeadSpec, Tap, fold, graft, resize};
 use headstart_graph::{Graph, ImagePreprocess, Model, Preprocess, Resize, TextPreprocess, Weights};
-use headstart_train::{NetworkSpec, PassPoint, softmax, train_network};
+use crate::network::{NetworkSpec, PassPoint, train_network};
+use headstart_train::softmax;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -67,4 +67,9 @@ impl Session {
             observer,
         }
     }
+
+    /// What computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
 }

@@ -56,7 +56,7 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
     let fetched = fetch(session, &spec, expected)?;
     let (weights, tokenizer) = if fetched.path.is_dir() {
         let folder = HfFolder::open(&fetched.path)?;
-        (folder.weights, folder.tokenizer)
+        (folder.load_weights()?, folder.tokenizer_path)
     } else {
         let tokenizer = entry.tokenizer.as_ref().map(|path| {
             let base = entry.origin.split('!').next().unwrap_or_default();
@@ -76,15 +76,23 @@ fn from_folder(dir: &Path, mut card: Card) -> Result<Source, Error> {
         card.licence = licence.into();
     }
     if let Preprocess::Text(text) = &mut preprocess {
-        let length_max = [folder.length_max, Some(text.length_max)].into_iter().flatten().min();
+        let length_max = [folder.max_seq_length, folder.model_max_length, Some(text.length_max)];
+        let length_max = length_max.into_iter().flatten().min();
         *text = TextPreprocess { length_max: length_max.unwrap_or(text.length_max) };
         graph = sentence_features(graph, &folder)?;
     }
-    load(graph, folder.weights, rename, preprocess, folder.tokenizer, card)
+    let weights = folder.load_weights()?;
+    load(graph, weights, rename, preprocess, folder.tokenizer_path, card)
 }
 
 /// A sentence encoder's `modules.json` says how tokens become one vector.
 fn sentence_features(graph: Graph, folder: &HfFolder) -> Result<Graph, Error> {
+    if let Some(module) = folder.other_modules.first() {
+        return Err(Error::request(
+            format!("the folder's modules.json has a module `{module}`, which is not supported"),
+            "choose a sentence encoder of Transformer, Pooling and Normalize modules",
+        ));
+    }
     let Some(pooling) = folder.pooling else { return Ok(graph) };
     let Some(tokens) = graph.outputs().iter().find(|o| o.name == "last_hidden_state").map(|o| o.value) else {
         return Ok(graph);
@@ -100,7 +108,7 @@ fn sentence_features(graph: Graph, folder: &HfFolder) -> Result<Graph, Error> {
         }
     };
     let (graph, mut value) = pooled;
-    let graph = if folder.normalise {
+    let graph = if folder.normalize {
         let (graph, normalised) = rewrite::append(&graph, "normalise", Op::L2Normalize, value, None)?;
         value = normalised;
         graph
@@ -175,4 +183,14 @@ pub(crate) fn fetch(session: &Session, spec: &Spec, sha256: Option<&str>) -> Res
 
 fn pinned(spec: &Spec, fetched: &Fetched) -> String {
     if fetched.version.is_empty() { spec.to_string() } else { format!("{spec} ({})", fetched.version) }
+}
+
+/// The graph of an architecture of the zoo.
+pub fn build_architecture(name: &str, n_classes: usize) -> Result<Graph, Error> {
+    Ok(headstart_zoo::build(name, &BuildOptions::classes(n_classes))?)
+}
+
+/// What the examples of a data set are.
+pub fn modality(data: &Path, load: &headstart_data::LoadOptions) -> Result<headstart_core::Modality, Error> {
+    Ok(headstart_data::load(data, load, &|_, _| {})?.modality)
 }

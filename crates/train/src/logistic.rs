@@ -173,7 +173,7 @@ pub fn fit(
         }
         (Vec::new(), l2)
     };
-    let objective = Objective::new(&prepared.problem, &[0..labels.len()]);
+    let objective = Objective::new(&prepared.problem, std::slice::from_ref(&(0..labels.len())));
     let minimum = solve(&objective, &prepared.axes, prepared.start(&objective), l2, stop_final(l2));
     progress(n_steps, n_steps);
     let (weight, bias) = prepared.fold_in(&objective, &minimum.x);
@@ -261,7 +261,7 @@ impl Prepared {
             let by = if spec.normalise { inverse_norm(values) } else { 1.0 };
             x.extend(values.iter().map(|v| (f64::from(*v) * by) as f32));
         }
-        let scale = Scale::of(&x, width, &[0..n], spec.scaling);
+        let scale = Scale::of(&x, width, std::slice::from_ref(&(0..n)), spec.scaling);
         x.par_chunks_exact_mut(width).for_each(|row| {
             for ((v, m), s) in row.iter_mut().zip(&scale.mean).zip(&scale.inv_std) {
                 *v = ((f64::from(*v) - m) * s) as f32;

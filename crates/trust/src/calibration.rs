@@ -30,7 +30,7 @@ const N_BINS: usize = 15;
 /// let (p, truth) = ([0.9, 0.1, 0.6, 0.4, 0.38, 0.62], [0, 1, 1]);
 /// let bins = headstart_trust::reliability(&p, &truth, 2);
 /// let full: Vec<_> = bins.iter().filter(|b| b.n > 0).map(|b| (b.n, b.accuracy)).collect();
-/// assert_eq!(full, [(1, 0.0), (1, 1.0), (1, 1.0)]);
+/// assert_eq!(full, [(2, 0.5), (1, 1.0)]);
 /// // The weighted gaps add up to the expected calibration error.
 /// let ece: f64 = bins.iter().map(|b| b.n as f64 / 3.0 * (b.confidence - b.accuracy).abs()).sum();
 /// let classes = ["a".to_string(), "b".to_string()];

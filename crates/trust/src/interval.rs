@@ -21,7 +21,7 @@ const Z: f64 = 1.959_963_984_540_054;
 ///
 /// ```
 /// let ci = headstart_trust::clopper_pearson(42, 48); // 0.875 of 48 test pictures
-/// assert!((ci.lo - 0.747_501).abs() < 1e-6 && (ci.hi - 0.952_750).abs() < 1e-6);
+/// assert!((ci.lo - 0.747_539).abs() < 1e-6 && (ci.hi - 0.952_716).abs() < 1e-6);
 /// ```
 pub fn clopper_pearson(n_right: usize, n: usize) -> Interval {
     assert!(n_right <= n, "{n_right} of {n} cannot be right");

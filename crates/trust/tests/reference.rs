@@ -26,7 +26,7 @@ struct Mcnemar {
 }
 
 fn reference() -> Reference {
-    serde_json::from_str(include_str!("reference.json")).unwrap()
+    serde_json::from_str(include_str!("reference.json")).expect("make_reference.py wrote it")
 }
 
 fn near(got: Interval, want: Interval) -> bool {

