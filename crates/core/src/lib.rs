@@ -13,7 +13,7 @@ pub use batch::{Array, Batch, Values};
 pub use dataset::{Dataset, Diagnostic, Example, Input, Modality, SplitName};
 pub use features::Features;
 pub use metrics::{ClassMetrics, Metrics};
-pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, SplitPlan};
+pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, Scaling, SplitPlan};
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};
 pub use verdict::{Comparison, Interval, Verdict};
 

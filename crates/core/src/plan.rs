@@ -50,11 +50,23 @@ pub struct SplitPlan {
     pub n_test: usize,
 }
 
+/// What features are divided by, once their means are taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// The root mean square of all features' standard deviations: one number.  For vectors from one network, whose
+    /// features share a unit and say by their spread how much they matter.
+    #[default]
+    Common,
+    /// Each feature's own standard deviation: for columns of a table, whose units differ.
+    PerFeature,
+}
+
 /// The convex head: multinomial logistic regression.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadPlan {
-    /// Divide features by their Euclidean norm before all else.
-    pub normalise: bool,
+    /// What centred features are divided by before the penalty weighs them.
+    pub scaling: Scaling,
     /// Candidate strengths of the L2 penalty: λ in `mean loss + λ/2·‖W‖²`.
     pub l2_candidates: Vec<f64>,
     /// Folds of the cross-validation that picks one, inside the training split.

@@ -102,7 +102,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         .transpose()?;
     if let Some(rival) = &mut rival {
         rival.train()?;
-        run.event("rival trained", rival.curve())?;
+        run.event("rival trained", serde_json::json!({"curve": rival.curve()}))?;
     }
     let seconds_rival = run.seconds();
 
@@ -193,8 +193,9 @@ fn fit_head(session: &Session, dataset: &Dataset, features: &Features, plan: &Pl
         l2_candidates: plan.head.l2_candidates.clone(),
         n_folds: plan.head.n_folds,
         class_weights: plan.head.class_weights,
+        normalise: false,
+        scaling: plan.head.scaling,
         seed: plan.seed,
-        ..LogisticSpec::default()
     };
     let groups = fold_groups(dataset, &features.example_idx);
     let observer = &session.observer;

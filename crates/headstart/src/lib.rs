@@ -19,8 +19,6 @@ mod evaluate;
 mod feature_cache;
 mod features;
 mod fit;
-#[path = "../../train/src/network.rs"]
-mod network;
 mod predict;
 mod prefix;
 mod proof;

@@ -225,7 +225,7 @@ fn winner(
     }
     let model = &fitted.source.model;
     let k = fitted.dataset.classes.len();
-    let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k, normalise: false })?;
+    let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k })?;
     let width = fitted.plan.feature_width;
     let (weight, bias) = match fallback {
         Some(_) => {

@@ -10,8 +10,7 @@ use headstart_data::{Prepared, Preparer};
 use headstart_engine::{Network, random_weights};
 use headstart_graph::rewrite::{FreezeMask, HeadSpec, Tap, fold, graft, resize};
 use headstart_graph::{Graph, ImagePreprocess, Model, Preprocess, Resize, TextPreprocess, Weights};
-use crate::network::{NetworkSpec, PassPoint, train_network};
-use headstart_train::softmax;
+use headstart_train::{NetworkSpec, PassPoint, softmax, train_network};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +51,7 @@ impl<'a> Rival<'a> {
         dataset: &'a Dataset,
         train_idx: &'a [usize],
     ) -> Result<Self, Error> {
-        let head = HeadSpec::Linear { n_classes: dataset.classes.len(), normalise: false };
+        let head = HeadSpec::Linear { n_classes: dataset.classes.len() };
         let mut graph = graft(&model.graph, tap, &head)?;
         let preprocess = match (&model.preprocess, plan.size_px) {
             (Preprocess::Image(image), Some(size)) => {

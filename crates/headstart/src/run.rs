@@ -67,13 +67,21 @@ impl Run {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = (|| {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        let mut file = visible_temporary(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     })();
     written.map_err(Error::io(path))
+}
+
+/// A temporary file with the permissions that any new file of the user gets, not the private ones of a secret.
+fn visible_temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(dir)
 }
 
 /// The most memory this process has held, MiB; none where the system does not say.

@@ -8,7 +8,7 @@
 //!
 //! The frontier lies at the tap: the network runs once an example and its features are cached.
 
-use headstart_core::{GroupPlan, GroupState, HeadPlan, Plan};
+use headstart_core::{GroupPlan, GroupState, HeadPlan, Plan, Scaling};
 use headstart_graph::rewrite::{cut, groups, tap, tap_at};
 
 use crate::{Facts, RecipeError, plan_baseline};
@@ -64,8 +64,8 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
         seed: facts.seed,
         split: facts.split.clone(),
         head: HeadPlan {
-            normalise: false,
-            l2_candidates: if l2 > 0.0 { vec![l2] } else { L2_CANDIDATES.to_vec() },
+            scaling: Scaling::Common,
+            l2_candidates: if l2 > 0.0 { vec![l2] } else { l2_candidates() },
             n_folds,
             class_weights,
         },
@@ -76,6 +76,8 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
     })
 }
 
-/// Strengths of the penalty on standardised features that cross-validation tries, from hardly any to very strong.
-/// scikit-learn's `C` is `1/(λ·n)`: for 1,000 examples they run from C = 10 to C = 0.001.
-const L2_CANDIDATES: [f64; 9] = [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0];
+/// Strengths of the penalty that cross-validation tries, from very strong to hardly any, half a power of ten apart.
+/// scikit-learn's `C` is `1/(λ·n)`.
+fn l2_candidates() -> Vec<f64> {
+    (0..11).map(|i| 10f64.powf(1.0 - 0.5 * f64::from(i))).collect()
+}

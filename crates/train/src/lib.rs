@@ -6,6 +6,7 @@ mod error;
 mod folds;
 mod lbfgs;
 mod logistic;
+mod network;
 mod objective;
 mod predict;
 mod rng;
@@ -13,5 +14,5 @@ mod standardise;
 
 pub use error::TrainError;
 pub use logistic::{CvPoint, LogisticFit, LogisticSpec, default_l2_candidates, fit};
+pub use network::{NetworkSpec, PassPoint, train_network};
 pub use predict::{predict_proba, softmax};
-pub use standardise::Scaling;

@@ -1,7 +1,7 @@
 //! Multinomial logistic regression with an L2 penalty, its strength chosen by cross-validation: the head to use on frozen
 //! features, where it is convex, deterministic, and hard to beat with few examples.
 
-use headstart_core::{Features, Progress};
+use headstart_core::{Features, Progress, Scaling};
 use rayon::prelude::*;
 
 use crate::TrainError;
@@ -10,7 +10,7 @@ use crate::folds::{self, Folds};
 use crate::lbfgs::{self, Minimum, Stop};
 use crate::objective::{Judgement, Objective, Problem};
 use crate::predict::inverse_norm;
-use crate::standardise::{Scale, Scaling};
+use crate::standardise::Scale;
 
 /// How to fit.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,9 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::standardise::{Scale, Scaling, blocks};
+use headstart_core::Scaling;
+
+use crate::standardise::{Scale, blocks};
 
 /// A block of rows and its products stay in a core's second-level cache.
 const BLOCK_ROWS: usize = 128;

@@ -2,20 +2,10 @@
 
 use std::ops::Range;
 
+use headstart_core::Scaling;
 use rayon::prelude::*;
 
 const BLOCK_ROWS: usize = 256;
-
-/// What features are divided by, once their means are taken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scaling {
-    /// The root mean square of all features' standard deviations: one number.  For vectors from one network, whose
-    /// features share a unit and say by their spread how much they matter.
-    #[default]
-    Common,
-    /// Each feature's own standard deviation: for columns of a table, whose units differ.
-    PerFeature,
-}
 
 /// Mean and 1/standard deviation by feature; 0 in place of the latter for features that do not vary.
 #[derive(Debug, Clone)]

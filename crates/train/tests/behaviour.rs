@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use headstart_core::Features;
-use headstart_train::{LogisticFit, LogisticSpec, Scaling, TrainError, fit, predict_proba};
+use headstart_core::{Features, Scaling};
+use headstart_train::{LogisticFit, LogisticSpec, TrainError, fit, predict_proba};
 
 /// `n` rows in `n_classes` overlapping clouds.
 fn clouds(n: usize, width: usize, n_classes: usize, distance: f64) -> (Features, Vec<usize>) {

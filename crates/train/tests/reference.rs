@@ -1,7 +1,7 @@
 //! Agreement with scikit-learn, on numbers that `make_reference.py` wrote.
 
-use headstart_core::Features;
-use headstart_train::{LogisticSpec, Scaling, fit, predict_proba};
+use headstart_core::{Features, Scaling};
+use headstart_train::{LogisticSpec, fit, predict_proba};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! `graft`: joins a new head to a tap.
 
 use crate::rewrite::{Tap, cut_at};
-use crate::{Graph, GraphError, Init, Op, Output};
+use crate::{Graph, GraphError, Init, Output};
 
 /// What a new head computes.  Its parameters are called `head.…`.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,18 +10,13 @@ pub enum HeadSpec {
     Linear {
         /// Number of classes.
         n_classes: usize,
-        /// Divide the features by their Euclidean norm first.
-        normalise: bool,
     },
 }
 
 /// Pools at the tap, cuts off the old head and joins the new one; the output is `logits [batch, n_classes]`.
 pub fn graft(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphError> {
-    let HeadSpec::Linear { n_classes, normalise } = head;
-    let (mut b, mut features) = tap.pooled(graph.clone())?;
-    if *normalise {
-        features = b.node("head.normalise", Op::L2Normalize, &[features])?;
-    }
+    let HeadSpec::Linear { n_classes } = head;
+    let (mut b, features) = tap.pooled(graph.clone())?;
     // A head of zeros says nothing about any class before it has learned something.
     let zero = Init::Constant(0.0);
     let value = b.linear_init("head", features, *n_classes, zero, zero)?;
@@ -33,7 +28,7 @@ pub fn graft(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphErr
 mod tests {
     use super::*;
     use crate::rewrite::tap;
-    use crate::{Conv, GraphBuilder};
+    use crate::{Conv, GraphBuilder, Op};
 
     #[test]
     fn a_head_replaces_the_classifier() -> Result<(), GraphError> {
@@ -47,7 +42,7 @@ mod tests {
         let graph = b.finish([("logits", x)])?;
         let t = tap(&graph)?;
         assert_eq!(graph.value(t.value).name, "features");
-        let new = graft(&graph, t, &HeadSpec::Linear { n_classes: 5, normalise: true })?;
+        let new = graft(&graph, t, &HeadSpec::Linear { n_classes: 5 })?;
         let names: Vec<_> = new.params().map(|(_, name, _)| name).collect();
         assert_eq!(names, ["features.weight", "features.bias", "head.weight", "head.bias"]);
         assert_eq!(new.value(new.output()).shape.to_string(), "[batch, 5]");
