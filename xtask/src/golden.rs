@@ -90,13 +90,21 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
     if let Some(n) = golden.n_parameters
         && n != graph.n_learned()
     {
-        return Err(format!("{}: {} parameters, the reference has {n}", golden.name, graph.n_learned()).into());
+        return Err(
+            format!("{}: {} parameters, the reference has {n}", golden.name, graph.n_learned()).into()
+        );
     }
     let weights = fill(&graph)?;
     let mut network = Network::load(graph, &weights, &Device::cpu())?;
     let batch = input(&golden)?;
-    let mut outcome =
-        Outcome { name: golden.name.clone(), logits: 0.0, gradients: 0.0, losses: Vec::new(), loss_after: None, ok: false };
+    let mut outcome = Outcome {
+        name: golden.name.clone(),
+        logits: 0.0,
+        gradients: 0.0,
+        losses: Vec::new(),
+        loss_after: None,
+        ok: false,
+    };
     outcome.logits = logits_error(&golden, &network, &batch)?;
 
     let labels = flat_labels(&golden);
@@ -153,7 +161,9 @@ pub fn fill(graph: &Graph) -> Result<Weights, headstart_graph::GraphError> {
             let scale = |u: f64| -> f64 {
                 if name.ends_with("running_var") {
                     0.5 + u
-                } else if name.ends_with("running_mean") || (name.contains("embeddings") && param.shape.len() == 2) {
+                } else if name.ends_with("running_mean")
+                    || (name.contains("embeddings") && param.shape.len() == 2)
+                {
                     0.2 * (u - 0.5)
                 } else if param.shape.len() >= 2 {
                     (2.0 * u - 1.0) * (3.0 / fan_in as f64).sqrt() * 1.4
@@ -188,8 +198,12 @@ fn build(golden: &Golden) -> Result<Graph, Box<dyn std::error::Error>> {
     let config: BertConfig = serde_json::from_value(golden.overrides.clone())?;
     let n_labels = golden.overrides.get("num_labels").and_then(Value::as_u64).unwrap_or(2) as usize;
     Ok(match golden.model_class.as_deref() {
-        Some("BertForSequenceClassification") => bert::sequence_classifier(&golden.name, &config, "bert.", n_labels)?,
-        Some("BertForTokenClassification") => bert::token_classifier(&golden.name, &config, "bert.", n_labels)?,
+        Some("BertForSequenceClassification") => {
+            bert::sequence_classifier(&golden.name, &config, "bert.", n_labels)?
+        }
+        Some("BertForTokenClassification") => {
+            bert::token_classifier(&golden.name, &config, "bert.", n_labels)?
+        }
         Some("BertForQuestionAnswering") => bert::question_answering(&golden.name, &config, "bert.")?,
         other => return Err(format!("{}: model class {other:?} is not in the zoo", golden.name).into()),
     })
@@ -212,7 +226,8 @@ fn input(golden: &Golden) -> Result<Batch, Box<dyn std::error::Error>> {
         if kind != "image" {
             return Err(format!("{}: input {kind} is not known", golden.name).into());
         }
-        let values = uniform("input", n * 3 * size * size).into_iter().map(|u| (2.0 * u - 1.0) as f32).collect();
+        let values =
+            uniform("input", n * 3 * size * size).into_iter().map(|u| (2.0 * u - 1.0) as f32).collect();
         return Ok(Batch::image(Array::f32(&[*n, 3, *size, *size], values)));
     }
     let ids = golden.input_ids.as_ref().ok_or("the file has no input")?;
@@ -248,7 +263,11 @@ fn flat_labels(golden: &Golden) -> Labels {
     Labels::Classes(labels)
 }
 
-fn logits_error(golden: &Golden, network: &Network, batch: &Batch) -> Result<f64, Box<dyn std::error::Error>> {
+fn logits_error(
+    golden: &Golden,
+    network: &Network,
+    batch: &Batch,
+) -> Result<f64, Box<dyn std::error::Error>> {
     let logits = network.infer(batch)?;
     let Values::F32(values) = &logits.values else { return Err("logits are not f32".into()) };
     let want: Vec<f64>;
@@ -295,5 +314,3 @@ fn host_cross_entropy(logits: &Array, labels: &[usize]) -> f64 {
         .sum();
     loss / labels.len() as f64
 }
-
-

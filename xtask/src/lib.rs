@@ -2,3 +2,4 @@
 
 pub mod ci;
 pub mod golden;
+pub mod gpu_smoke;

@@ -16,6 +16,8 @@ struct Cli {
 enum Chore {
     /// Run every check that CI runs
     Ci,
+    /// Compare the GPU with the processor on a small network; builds with `--features gpu` first
+    GpuSmoke,
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
         /// Files in the form of crates/zoo/tests/golden/*.json
@@ -27,6 +29,7 @@ enum Chore {
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Ci => xtask::ci::run(),
+        Chore::GpuSmoke => gpu_smoke(),
         Chore::Golden { files } => golden(&files),
     }
 }
@@ -47,4 +50,30 @@ fn golden(files: &[PathBuf]) -> ExitCode {
         }
     }
     if all_ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Without the feature, the chore builds itself anew with it: a plain `cargo xtask` must stay quick to build.
+fn gpu_smoke() -> ExitCode {
+    if !cfg!(feature = "gpu") {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let args = ["run", "--release", "--package", "xtask", "--features", "gpu", "--", "gpu-smoke"];
+        return match std::process::Command::new(cargo).args(args).status() {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::from(1),
+            Err(e) => {
+                eprintln!("error: {e}");
+                ExitCode::from(3)
+            }
+        };
+    }
+    match xtask::gpu_smoke::run() {
+        Ok(outcome) => {
+            println!("{}", serde_json::to_string(&outcome).expect("numbers"));
+            if outcome.ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(3)
+        }
+    }
 }

@@ -78,9 +78,11 @@ fn crates_depend_in_one_direction_only() {
     };
     let mut edges: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in crates() {
-        let manifest = fs::read_to_string(root().join("crates").join(&name).join("Cargo.toml")).expect("manifest");
+        let manifest =
+            fs::read_to_string(root().join("crates").join(&name).join("Cargo.toml")).expect("manifest");
         let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
-        let dependencies = manifest.get("dependencies").and_then(|d| d.as_table()).cloned().unwrap_or_default();
+        let dependencies =
+            manifest.get("dependencies").and_then(|d| d.as_table()).cloned().unwrap_or_default();
         for dependency in dependencies.keys() {
             let short = dependency.strip_prefix("headstart-").unwrap_or(dependency);
             if crates().iter().any(|c| c == short) {

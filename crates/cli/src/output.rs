@@ -49,25 +49,31 @@ pub(crate) fn plan(plan: &Plan) {
         if h.class_weights { ", classes weighed equally" } else { "" }
     );
     match &plan.baseline {
-        Some(b) => println!("  rival      the same network from random weights: {} ({} × the features' cost)", b.why, b.cost_ratio),
+        Some(b) => println!(
+            "  rival      the same network from random weights: {} ({} × the features' cost)",
+            b.why, b.cost_ratio
+        ),
         None => println!("  rival      declined"),
     }
     println!("  seed       {}", plan.seed);
     if !plan.unused_weights.is_empty() {
-        println!("  unused     {} tensors of the source ({})", plan.unused_weights.len(), brief(&plan.unused_weights));
+        println!(
+            "  unused     {} tensors of the source ({})",
+            plan.unused_weights.len(),
+            brief(&plan.unused_weights)
+        );
     }
     println!("\n  {:<44} {:>12}  state", "group", "parameters");
     for g in &plan.groups {
         println!("  {:<44} {:>12}  {:?}", g.name, g.n_parameters, g.state);
     }
     let all: usize = plan.groups.iter().map(|g| g.n_parameters).sum();
-    let trained: usize = plan
-        .groups
-        .iter()
-        .filter(|g| format!("{:?}", g.state) == "Trained")
-        .map(|g| g.n_parameters)
-        .sum();
-    println!("\n  {trained} of {all} parameters are trained ({:.2} %)", 100.0 * trained as f64 / all.max(1) as f64);
+    let trained: usize =
+        plan.groups.iter().filter(|g| format!("{:?}", g.state) == "Trained").map(|g| g.n_parameters).sum();
+    println!(
+        "\n  {trained} of {all} parameters are trained ({:.2} %)",
+        100.0 * trained as f64 / all.max(1) as f64
+    );
     for note in &plan.notes {
         println!("  note: {note}");
     }

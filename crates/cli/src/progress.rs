@@ -33,7 +33,9 @@ impl Observer for Bars {
             let counts = if bytes { "{bytes}/{total_bytes}" } else { "{pos}/{len}" };
             let known = format!("{{msg}} {{wide_bar}} {counts} {{eta}}");
             let template = if total > 0 { known.as_str() } else { "{msg} {spinner} {elapsed}" };
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_message(stage.to_string());
             *current = Some((stage.to_string(), bar));
         }

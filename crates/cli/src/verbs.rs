@@ -36,7 +36,8 @@ fn session(global: &Global) -> Result<Session, Error> {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     let cache = global.cache.clone().or_else(headstart::default_cache_dir).ok_or_else(|| Error::Request {
-        message: "there is no folder for the cache: neither HEADSTART_CACHE, XDG_CACHE_HOME nor HOME is set".into(),
+        message: "there is no folder for the cache: neither HEADSTART_CACHE, XDG_CACHE_HOME nor HOME is set"
+            .into(),
         hint: Some("name one with --cache DIR".into()),
     })?;
     let mut options = SessionOptions::new(cache);
@@ -50,7 +51,10 @@ fn fit(session: &Session, args: &FitArgs, json: bool) -> Result<u8, Error> {
     let data = &args.plan.data.data;
     let mut options = args.options()?;
     choose_source(data, &mut options)?;
-    let out = args.out.clone().unwrap_or_else(|| headstart::default_out(data, &options.source, options.recipe));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| headstart::default_out(data, &options.source, options.recipe.name()));
     let summary = headstart::fit(session, data, &out, &options)?;
     print_summary(&summary, json);
     Ok(u8::from(summary.verdict == Verdict::Hurt))
@@ -60,7 +64,11 @@ fn plan(session: &Session, args: &PlanArgs, json: bool) -> Result<u8, Error> {
     let mut options = args.options()?;
     choose_source(&args.data.data, &mut options)?;
     let plan = headstart::plan(session, &args.data.data, &options)?;
-    if json { output::json(&plan) } else { output::plan(&plan) }
+    if json {
+        output::json(&plan)
+    } else {
+        output::plan(&plan)
+    }
     Ok(0)
 }
 
@@ -74,7 +82,10 @@ fn evaluate(session: &Session, args: &EvaluateArgs, json: bool) -> Result<u8, Er
         return Ok(0);
     }
     let m = &result.metrics;
-    println!("accuracy           {:.3} [{:.3}–{:.3}] of {} examples", result.test, result.test_ci95.lo, result.test_ci95.hi, m.n);
+    println!(
+        "accuracy           {:.3} [{:.3}–{:.3}] of {} examples",
+        result.test, result.test_ci95.lo, result.test_ci95.hi, m.n
+    );
     println!("balanced accuracy  {:.3}", m.balanced_accuracy);
     println!("macro F1           {:.3}", m.macro_f1);
     println!("calibration error  {:.3}", m.ece);
@@ -117,7 +128,9 @@ fn check(session: &Session, args: &CheckArgs, json: bool) -> Result<u8, Error> {
 
 fn demo(session: &Session, args: &DemoArgs, json: bool) -> Result<u8, Error> {
     if !json {
-        println!("EfficientNet-Lite0, trained on photographs, learns the categories of emoji from half of them.");
+        println!(
+            "EfficientNet-Lite0, trained on photographs, learns the categories of emoji from half of them."
+        );
     }
     let outcome = headstart::demo(session, &args.out)?;
     if json {

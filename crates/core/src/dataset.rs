@@ -1,7 +1,7 @@
 //! A labelled data set as it was found: examples, classes, and what could not be read.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,15 @@ impl Dataset {
         let mut counts = vec![0; self.classes.len()];
         self.examples.iter().for_each(|e| counts[e.label_idx] += 1);
         counts
+    }
+
+    /// What to call an example when speaking to people: its file, relative to the data set where it lies below it, or
+    /// the row it stands in.
+    pub fn name_of(&self, example_idx: usize) -> String {
+        let example = &self.examples[example_idx];
+        let Input::File(file) = &example.input else { return example.id.clone() };
+        let below = |dir: &Path| file.strip_prefix(dir).ok().filter(|p| !p.as_os_str().is_empty());
+        below(&self.path).or_else(|| below(self.path.parent()?)).unwrap_or(file).display().to_string()
     }
 
     /// A hash of all examples and labels: what "the same data" means.

@@ -52,14 +52,15 @@ pub fn check(
     let undecodable: Vec<Diagnostic> = dataset
         .examples
         .par_iter()
-        .filter_map(|example| {
+        .enumerate()
+        .filter_map(|(i, example)| {
             let message = decode(&example.input);
             observer.progress(
                 "decoding",
                 done.fetch_add(1, Ordering::Relaxed) as u64 + 1,
                 dataset.examples.len() as u64,
             );
-            Some(Diagnostic { path: example.id.clone(), line: None, message: message?, skipped: true })
+            Some(Diagnostic { path: dataset.name_of(i), line: None, message: message?, skipped: true })
         })
         .collect();
     let mut seen: HashMap<[u8; 32], ()> = HashMap::new();

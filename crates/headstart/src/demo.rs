@@ -113,7 +113,7 @@ fn unseen(run: &Path, names: &[(String, String)]) -> Result<Vec<(PathBuf, String
         .step_by(step)
         .take(N_SHOWN)
         .filter_map(|row| {
-            let (image, name) = names.iter().find(|(image, _)| image.ends_with(&row[0]) || row[0].ends_with(image))?;
+            let (image, name) = names.iter().find(|(image, _)| *image == row[0])?;
             Some((PathBuf::from(image), name.clone(), row[1].to_string()))
         })
         .collect())

@@ -47,7 +47,11 @@ pub fn evaluate(
         .map(|class| {
             known.iter().position(|l| l == class).ok_or_else(|| {
                 Error::request(
-                    format!("class `{class}` of {} is not among the bundle's labels ({})", data.display(), known.join(", ")),
+                    format!(
+                        "class `{class}` of {} is not among the bundle's labels ({})",
+                        data.display(),
+                        known.join(", ")
+                    ),
                     "evaluate on data with the labels that the bundle was fitted on",
                 )
             })
@@ -57,7 +61,10 @@ pub fn evaluate(
         .filter(|&i| split.is_none() || dataset.examples[i].split == split)
         .collect();
     if chosen.is_empty() {
-        return Err(Error::request("no example is in that split", "leave --split out to evaluate on all examples"));
+        return Err(Error::request(
+            "no example is in that split",
+            "leave --split out to evaluate on all examples",
+        ));
     }
     let inputs: Vec<Input> = chosen.iter().map(|&i| dataset.examples[i].input.clone()).collect();
     let done = std::sync::atomic::AtomicUsize::new(0);
@@ -77,7 +84,7 @@ pub fn evaluate(
                 probabilities.extend(p.probabilities);
             }
             Err(e) => diagnostics.push(Diagnostic {
-                path: example.id.clone(),
+                path: dataset.name_of(i),
                 line: None,
                 message: e.to_string(),
                 skipped: true,

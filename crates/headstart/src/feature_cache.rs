@@ -98,7 +98,10 @@ impl PrefixCache {
                 let (hash, values) = row.split_at(32);
                 let hash: [u8; 32] = hash.try_into().expect("split at 32");
                 if wanted.contains(&hash) && !found.contains_key(&hash) {
-                    found.insert(hash, values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect());
+                    found.insert(
+                        hash,
+                        values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                    );
                     used = true;
                 }
             }

@@ -27,7 +27,12 @@ pub struct FeaturesSummary {
 
 /// Extracts features of all examples and writes them to `out`: `.safetensors` with tensors `features [n, width]` and
 /// `labels [n]`, or `.csv` with columns `id, label, 0, 1, …`.
-pub fn features(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FeaturesSummary, Error> {
+pub fn features(
+    session: &Session,
+    data: &Path,
+    out: &Path,
+    options: &FitOptions,
+) -> Result<FeaturesSummary, Error> {
     let kind = out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_string();
     if !["csv", "safetensors"].contains(&kind.as_str()) {
         return Err(Error::request(

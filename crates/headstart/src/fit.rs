@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use headstart_core::{Dataset, Diagnostic, Features, Plan, SealedTest, SplitPlan, Splits};
 use headstart_data::{LoadOptions, Preparer, SplitOptions};
-use headstart_graph::rewrite::{Tap, cut, tap_at};
 use headstart_graph::Preprocess;
+use headstart_graph::rewrite::{Tap, cut, tap_at};
 use headstart_recipe::{Facts, Recipe, Settings};
 use headstart_train::{LogisticFit, LogisticSpec};
 
@@ -88,10 +88,14 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         prefix.extract(session, &dataset, &splits.train, "extracting features of the training split")?;
     let mut diagnostics = [dataset.diagnostics.clone(), notices, unread].concat();
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
-    run.event("extracted", serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached}))?;
+    run.event(
+        "extracted",
+        serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached}),
+    )?;
     let seconds_features = run.seconds();
 
     let head = fit_head(session, &dataset, &features, &plan)?;
+    head.notes.iter().for_each(|note| session.observer.note(note));
     run.event("fitted", serde_json::json!({"l2": head.l2, "cv": head.cv.len()}))?;
     let seconds_head = run.seconds();
 
@@ -172,7 +176,11 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             n_valid: splits.valid.len(),
             n_test: splits.test.len(),
         },
-        sequence: if modality == headstart_core::Modality::Text { tokens_mean(&preparer, &sample) } else { 1 },
+        sequence: if modality == headstart_core::Modality::Text {
+            tokens_mean(&preparer, &sample)
+        } else {
+            1
+        },
         size_px: match &source.model.preprocess {
             Preprocess::Image(image) => Some(image.size_px[0]),
             Preprocess::Text(_) => None,
@@ -188,7 +196,12 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
     Ok(Prepared { dataset, splits, source, tap, plan, notices })
 }
 
-fn fit_head(session: &Session, dataset: &Dataset, features: &Features, plan: &Plan) -> Result<LogisticFit, Error> {
+fn fit_head(
+    session: &Session,
+    dataset: &Dataset,
+    features: &Features,
+    plan: &Plan,
+) -> Result<LogisticFit, Error> {
     let spec = LogisticSpec {
         l2_candidates: plan.head.l2_candidates.clone(),
         n_folds: plan.head.n_folds,
@@ -200,7 +213,8 @@ fn fit_head(session: &Session, dataset: &Dataset, features: &Features, plan: &Pl
     let groups = fold_groups(dataset, &features.example_idx);
     let observer = &session.observer;
     let truth = labels(dataset, &features.example_idx);
-    let progress = |done: usize, total: usize| observer.progress("fitting the head", done as u64, total as u64);
+    let progress =
+        |done: usize, total: usize| observer.progress("fitting the head", done as u64, total as u64);
     Ok(headstart_train::fit(features, &truth, dataset.classes.len(), Some(&groups), &spec, &progress)?)
 }
 
@@ -210,9 +224,8 @@ fn fold_groups(dataset: &Dataset, example_idx: &[usize]) -> Vec<u64> {
         Some(group) => blake3::hash(group.as_bytes()),
         None => blake3::Hash::from_bytes(dataset.examples[i].hash),
     };
-    let first_eight = |h: blake3::Hash| {
-        u64::from_le_bytes(h.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
-    };
+    let first_eight =
+        |h: blake3::Hash| u64::from_le_bytes(h.as_bytes()[..8].try_into().expect("a hash has 32 bytes"));
     example_idx.iter().map(|&i| first_eight(name(i))).collect()
 }
 
@@ -251,13 +264,15 @@ pub(crate) fn check_bad(diagnostics: &[Diagnostic], n_read: usize, fraction_max:
 }
 
 /// Where a run goes when nobody says.
-pub fn default_out(data: &Path, source: &str, recipe: Recipe) -> PathBuf {
+pub fn default_out(data: &Path, source: &str, recipe: &str) -> PathBuf {
     // `flowers/labels.csv` is known as flowers.
     let named = match data.parent().filter(|_| data.is_file()) {
         Some(folder) if folder.file_name().is_some() => folder,
         _ => data,
     };
     let data = named.file_stem().map_or("data".into(), |s| s.to_string_lossy().into_owned());
-    let tame = |s: &str| s.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '-' }).collect::<String>();
-    PathBuf::from("runs").join(format!("{}-{}-{}", tame(&data), tame(source), recipe.name()))
+    let tame = |s: &str| {
+        s.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '-' }).collect::<String>()
+    };
+    PathBuf::from("runs").join(format!("{}-{}-{}", tame(&data), tame(source), recipe))
 }

@@ -8,9 +8,9 @@ use headstart_data::DataError;
 use headstart_engine::Device;
 use headstart_graph::{Graph, Weights};
 
+use crate::Error;
 use crate::rival::probabilities;
 use crate::runner::Runner;
-use crate::Error;
 
 /// A sealed bundle, opened, its golden predictions replayed.
 pub struct Predictor {
@@ -36,7 +36,8 @@ impl Predictor {
         let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
             .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
         let tokenizer = bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?;
-        let predictor = Predictor::new(graph, &weights, tokenizer.as_deref(), bundle.manifest.clone(), device)?;
+        let predictor =
+            Predictor::new(graph, &weights, tokenizer.as_deref(), bundle.manifest.clone(), device)?;
         let inputs: Vec<Input> = bundle
             .manifest
             .golden

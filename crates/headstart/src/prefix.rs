@@ -83,7 +83,7 @@ impl Prefix {
                 features.values.extend_from_slice(row);
             } else {
                 let message = failed.get(&hash(i)).cloned().unwrap_or_default();
-                let path = dataset.examples[i].id.clone();
+                let path = dataset.name_of(i);
                 diagnostics.push(Diagnostic { path, line: None, message, skipped: true });
             }
         }

@@ -1,21 +1,23 @@
 //! What a fit leaves behind: bundle, metrics, predictions, report, summary.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use headstart_bundle::{GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts};
+use headstart_bundle::{
+    GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts,
+};
 use headstart_core::{Dataset, Diagnostic, Input, Modality, Plan, Verdict};
 use headstart_formats::safetensors;
 use headstart_graph::rewrite::{HeadSpec, Tap, graft};
 use headstart_graph::{Graph, Preprocess, Tensor, Weights};
 use headstart_report::{
-    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent, Mistakes, Picture,
-    ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
+    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
+    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
 };
 use headstart_train::LogisticFit;
 use serde::Serialize;
 
-use crate::fit::{FitOptions, labels};
+use crate::fit::{FitOptions, default_out, labels};
 use crate::predict::Predictor;
 use crate::prefix::Extracted;
 use crate::proof::{Proof, predictions};
@@ -116,7 +118,7 @@ pub(crate) fn leave(
     let network = winner(fitted, proof, fallback.as_deref(), rival.as_mut())?;
     let manifest = Manifest {
         format: headstart_bundle::FORMAT,
-        name: run_name(run),
+        name: model_name(&dataset.path, plan),
         task: plan.modality.task().into(),
         modality: plan.modality,
         labels: dataset.classes.clone(),
@@ -276,8 +278,13 @@ fn seal(
             .collect(),
     };
     let (names, inputs): (Vec<GoldenInput>, Vec<Input>) = golden.into_iter().unzip();
-    let predictor =
-        Predictor::new(network.graph.clone(), &network.weights, tokenizer, manifest.clone(), &session.device)?;
+    let predictor = Predictor::new(
+        network.graph.clone(),
+        &network.weights,
+        tokenizer,
+        manifest.clone(),
+        &session.device,
+    )?;
     manifest.golden.inputs = names;
     manifest.golden.probabilities = predictor
         .predict(&inputs, &|_| {})?
@@ -301,7 +308,7 @@ fn predictions_csv(dataset: &Dataset, proof: &Proof) -> Result<Vec<u8>, Error> {
     let written = csv.write_record(&head).and_then(|()| {
         for (n, row) in proof.probabilities.chunks_exact(k).enumerate() {
             let mut record = vec![
-                dataset.examples[proof.example_idx[n]].id.clone(),
+                dataset.name_of(proof.example_idx[n]),
                 dataset.classes[proof.truth[n]].clone(),
                 dataset.classes[predicted[n]].clone(),
                 row[predicted[n]].to_string(),
@@ -343,16 +350,33 @@ fn report_data(
         comparisons: proof.comparisons.clone(),
         reliability: headstart_report::reliability(dataset.classes.len(), &proof.probabilities, &proof.truth),
         scratch: rival.map(|r| ScratchCurve {
-            passes: r.curve().iter().map(|p| ScratchPass { train_loss: p.train_loss, accuracy: None }).collect(),
+            passes: r
+                .curve()
+                .iter()
+                .map(|p| ScratchPass { train_loss: p.train_loss, accuracy: None })
+                .collect(),
             accuracy_split: headstart_core::SplitName::Train,
         }),
         l2: (!fitted.head.cv.is_empty()).then(|| L2Curve {
-            points: fitted.head.cv.iter().map(|p| L2Point { l2: p.l2, loss: p.log_loss, loss_se: None }).collect(),
+            points: fitted
+                .head
+                .cv
+                .iter()
+                .map(|p| L2Point {
+                    l2: p.l2,
+                    loss: p.log_loss,
+                    loss_se: Some(p.log_loss_std / (plan.head.n_folds as f64).sqrt()),
+                })
+                .collect(),
             chosen: fitted.head.l2,
             n_folds: plan.head.n_folds,
         }),
         mistakes: mistakes(dataset, proof),
-        timings: fitted.timings.iter().map(|(what, s)| Timing { what: (*what).into(), seconds: *s }).collect(),
+        timings: fitted
+            .timings
+            .iter()
+            .map(|(what, s)| Timing { what: (*what).into(), seconds: *s })
+            .collect(),
         peak_mb: peak_mb(),
         cache: Some(CacheFacts {
             n_hits: fitted.extracted.n_cached,
@@ -419,7 +443,7 @@ fn mistakes(dataset: &Dataset, proof: &Proof) -> Mistakes {
                 }),
             };
             Some(Mistake {
-                id: example.id.clone(),
+                id: dataset.name_of(proof.example_idx[n]),
                 content,
                 truth_idx: proof.truth[n],
                 predicted_idx: predicted[n],
@@ -429,6 +453,12 @@ fn mistakes(dataset: &Dataset, proof: &Proof) -> Mistakes {
         })
         .collect();
     Mistakes { n: wrong.len(), shown }
+}
+
+/// What the bundle is called: data and source, not the folder it happens to be made in.
+fn model_name(data: &Path, plan: &Plan) -> String {
+    let out = default_out(data, &plan.source, &plan.recipe);
+    out.file_name().map_or("model".into(), |n| n.to_string_lossy().into_owned())
 }
 
 fn run_name(run: &Run) -> String {

@@ -74,7 +74,18 @@ impl<'a> Rival<'a> {
         }
         let record_path = session.baselines_dir.join(format!("{}.json", &h.finalize().to_hex()[..32]));
         let known = fs::read(&record_path).ok().and_then(|b| serde_json::from_slice::<Record>(&b).ok());
-        Ok(Rival { session, model, dataset, train_idx, plan, graph, preprocess, record_path, known, trained: None })
+        Ok(Rival {
+            session,
+            model,
+            dataset,
+            train_idx,
+            plan,
+            graph,
+            preprocess,
+            record_path,
+            known,
+            trained: None,
+        })
     }
 
     /// Trains it, unless a record of the same training exists.
@@ -160,7 +171,9 @@ impl<'a> Rival<'a> {
             &labels,
             &|idx| preparer.batch(&idx.iter().map(|&i| &prepared[i]).collect::<Vec<_>>()),
             &spec,
-            &|done, total| observer.progress("training the rival from random weights", done as u64, total as u64),
+            &|done, total| {
+                observer.progress("training the rival from random weights", done as u64, total as u64)
+            },
         )?;
         Ok((curve, network.weights()?))
     }

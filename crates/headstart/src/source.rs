@@ -46,7 +46,11 @@ impl Source {
             trained_on: "unknown".into(),
             ..Card::default()
         };
-        if fetched.path.is_dir() { from_folder(&fetched.path, card) } else { from_file(&fetched.path, card, options) }
+        if fetched.path.is_dir() {
+            from_folder(&fetched.path, card)
+        } else {
+            from_file(&fetched.path, card, options)
+        }
     }
 }
 
@@ -125,7 +129,11 @@ fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Sou
     let weights = load_weights(path)?;
     let Some(arch) = &options.arch else {
         return Err(Error::request(
-            format!("{} holds {} tensors, but does not say of which architecture", path.display(), weights.len()),
+            format!(
+                "{} holds {} tensors, but does not say of which architecture",
+                path.display(),
+                weights.len()
+            ),
             "name it with --arch, for example `--arch resnet18`; `headstart sources --architectures` lists them",
         ));
     };

@@ -57,7 +57,9 @@ fn show(id: &str, whole: bool, as_json: bool) -> Result<u8, Error> {
     };
     if as_json {
         let entry = entry.ok();
-        output::json(&json!({"entry": entry, "graph": whole.then_some(&graph), "parameters": graph.n_learned()}));
+        output::json(
+            &json!({"entry": entry, "graph": whole.then_some(&graph), "parameters": graph.n_learned()}),
+        );
         return Ok(0);
     }
     if let Ok(e) = &entry {
@@ -75,7 +77,10 @@ fn show(id: &str, whole: bool, as_json: bool) -> Result<u8, Error> {
     if whole {
         print!("{}", render(&graph));
     } else {
-        println!("{} learned parameters; the whole graph: headstart sources show {id} --graph", graph.n_learned());
+        println!(
+            "{} learned parameters; the whole graph: headstart sources show {id} --graph",
+            graph.n_learned()
+        );
         for g in headstart::groups(&graph) {
             println!("  {:<48} {:>12}", g.name, g.n_parameters);
         }
