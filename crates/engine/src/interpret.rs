@@ -71,14 +71,14 @@ pub(crate) fn apply(
                 Mode::Training { statistics, .. } => {
                     let shape = dims(&x);
                     let n = (shape.iter().product::<usize>() / shape[1]) as f64;
-                    let out = B::batch_norm_train(x, weight, bias, *eps);
+                    let [output, mean, variance] = custom::batch_norm_train(x, weight, bias, *eps);
                     statistics.push(BatchStatistics {
                         node_idx,
-                        mean: out.mean,
-                        variance: scale(out.variance, n / (n - 1.0).max(1.0)),
+                        mean,
+                        variance: scale(variance, n / (n - 1.0).max(1.0)),
                         momentum: *momentum,
                     });
-                    out.output
+                    output
                 }
             }
         }
@@ -86,7 +86,7 @@ pub(crate) fn apply(
             let (weight, bias) = (next(), next());
             B::layer_norm(x, weight, Some(bias), *eps)
         }
-        Op::Relu => B::relu(x),
+        Op::Relu => custom::relu(x),
         Op::Clip { min, max } => custom::clip(x, *min, *max),
         Op::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
         Op::Gelu { tanh: false } => B::gelu(x),

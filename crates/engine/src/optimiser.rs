@@ -6,7 +6,9 @@ use burn_backend::Scalar;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 use headstart_graph::ValueId;
+use headstart_kernels::adamw::Step;
 
+use crate::custom;
 use crate::tensor::{T, scale};
 
 /// Turns gradients into updates.
@@ -78,6 +80,14 @@ impl Optimiser for AdamW {
     }
 
     fn update(&mut self, id: ValueId, param: T, gradient: T) -> T {
+        if custom::on_processor(&param) && custom::on_processor(&gradient) {
+            let betas = [BETA1, BETA2];
+            let step =
+                Step { lr: self.lr, weight_decay: self.weight_decay, betas, eps: EPS, step: self.step };
+            let (param, moments) = custom::adamw(&step, param, gradient, self.moments.remove(&id));
+            self.moments.insert(id, moments);
+            return param;
+        }
         let squared = B::float_mul(gradient.clone(), gradient.clone());
         let (m, v) = match self.moments.remove(&id) {
             Some((m, v)) => (

@@ -1,17 +1,15 @@
 //! Puts the tensors of a file onto the parameters of a graph, and accounts for every one on both sides.
 
-mod rename;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use headstart_graph::{DType, Graph, Tensor, Weights};
 
 use crate::FormatError;
 use crate::pattern::first_match;
-pub use rename::Rename;
-pub use report::{Conversion, Ignored, LoadReport, Reshaped};
+pub use report::{Conversion, Ignored, LoadReport, Mismatch};
 
 /// Buffers that published files carry and no graph needs: counters, and positions 0, 1, 2, ….
 const BUFFERS: [&str; 2] = ["num_batches_tracked", "position_ids"];
@@ -22,23 +20,22 @@ const BUFFERS: [&str; 2] = ["num_batches_tracked", "position_ids"];
 /// characters.
 #[derive(Debug, Clone, Default)]
 pub struct AssignRules {
-    /// From names in the file to names in the graph.
-    pub rename: Rename,
     /// Parameters that may be missing, or have another shape in the file: those of a new head.
     pub allow_missing: Vec<String>,
-    /// Tensors of the file (by their name after renaming) that may have no parameter: those of the old head.
+    /// Tensors of the file that may have no parameter: those of the old head.
     pub allow_unexpected: Vec<String>,
 }
 
-/// Puts tensors onto parameters by name, after [`AssignRules::rename`].
+/// Puts tensors onto parameters by name.
 ///
 /// The result is in the order of the graph; all floating-point tensors are f32.  Parameters that are missing by
 /// announcement are not in it: whoever announced them fills them.  `gamma` and `beta` (BERT files of 2019) serve as
-/// `weight` and `bias` where the graph has those.
+/// `weight` and `bias` where the graph has those.  Other renaming is the caller's, who knows where the file is from.
 ///
 /// # Errors
 /// [`FormatError::Unannounced`] with the whole report if something is missing, unexpected or of another shape that
-/// `rules` do not announce; [`FormatError::NotFinite`] if a weight is NaN or infinite.
+/// `rules` do not announce; [`FormatError::Collision`] if the file has both a `gamma` and the `weight` that it would
+/// serve as; [`FormatError::NotFinite`] if a weight is NaN or infinite.
 ///
 /// ```
 /// use headstart_formats::{AssignRules, assign};
@@ -66,47 +63,42 @@ pub fn assign(
 ) -> Result<(Weights, LoadReport), FormatError> {
     let params: Vec<(&str, &[usize])> = graph.params().map(|(_, name, p)| (name, &p.shape[..])).collect();
     let mut report = LoadReport { n_params: params.len(), n_found: found.len(), ..Default::default() };
-    let mut candidates = rename::apply(&params, &found, rules, &mut report)?;
+    let mut candidates = candidates(&params, &found)?;
     let mut weights = Weights::new();
     for &(name, shape) in &params {
         let announced = first_match(&rules.allow_missing, name);
-        let Some(candidate) = candidates.remove(name) else {
+        let Some((from, tensor)) = candidates.remove(name) else {
             match announced {
                 Some(_) => report.missing_announced.push(name.into()),
                 None => report.missing.push(name.into()),
             }
             continue;
         };
-        let Some(tensor) = fit(&candidate, shape) else {
-            let reshaped = Reshaped {
-                name: name.into(),
-                file: candidate.tensor.shape().to_vec(),
-                graph: shape.to_vec(),
-            };
+        if tensor.shape() != shape {
             match announced {
                 Some(rule) => {
                     report.missing_announced.push(name.into());
-                    report.ignored_by_rule.push(Ignored { name: candidate.from.into(), rule: rule.into() });
+                    report.ignored_by_rule.push(Ignored { name: from.into(), rule: rule.into() });
                 }
-                None => report.mismatched.push(reshaped),
+                None => report.mismatched.push(Mismatch {
+                    name: name.into(),
+                    file: tensor.shape().to_vec(),
+                    graph: shape.to_vec(),
+                }),
             }
             continue;
-        };
-        if candidate.tensor.shape() != shape {
-            let file = candidate.tensor.shape().to_vec();
-            report.reshaped.push(Reshaped { name: name.into(), file, graph: shape.to_vec() });
         }
-        if candidate.from != name {
-            report.renamed.push((candidate.from.into(), name.into()));
+        if from != name {
+            report.renamed.push((from.into(), name.into()));
         }
         let dtype = tensor.dtype();
         if dtype.is_float() && dtype != DType::F32 {
             report.converted.push(Conversion { name: name.into(), from: dtype, to: DType::F32 });
         }
-        weights.insert(name, tensor);
+        weights.insert(name, tensor.clone());
         report.matched.push(name.into());
     }
-    sort_out_the_rest(candidates, &found, rules, &mut report);
+    sort_out_the_rest(&candidates, &found, rules, &mut report);
     if !report.is_complete() {
         return Err(FormatError::Unannounced(Box::new(report)));
     }
@@ -117,50 +109,41 @@ pub fn assign(
     Ok((weights, report))
 }
 
-/// A tensor of the file that may become a parameter.
-pub(crate) struct Candidate<'a> {
-    /// Its name in the file.
-    from: &'a str,
-    tensor: &'a Tensor,
-    reshape: Reshape,
+/// Tensors by the name that the graph may know, each with its name in the file.
+type Candidates<'a> = HashMap<String, (&'a str, &'a Tensor)>;
+
+/// Every tensor under its own name, or under its modern one where only that is a parameter.
+fn candidates<'a>(params: &[(&str, &[usize])], found: &'a Weights) -> Result<Candidates<'a>, FormatError> {
+    let known: HashSet<&str> = params.iter().map(|(name, _)| *name).collect();
+    let mut candidates = Candidates::new();
+    for (from, tensor) in found.iter() {
+        let modern = modern_name(from).filter(|m| !known.contains(from) && known.contains(m.as_str()));
+        let name = modern.unwrap_or_else(|| from.into());
+        if let Some((first, _)) = candidates.insert(name.clone(), (from, tensor)) {
+            return Err(FormatError::Collision { name, first: first.into(), second: from.into() });
+        }
+    }
+    Ok(candidates)
 }
 
-/// Which differences of shape are harmless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reshape {
-    /// None.
-    Never,
-    /// Dimensions of length 1: `[C, 1, 1]` for `[C]`.
-    Ones,
-    /// Any of the same number of elements: a table of names knows what it does.
-    SameCount,
-}
-
-type Candidates<'a> = HashMap<String, Candidate<'a>>;
-
-/// The tensor under the wanted shape, if that is permitted.
-fn fit(candidate: &Candidate<'_>, want: &[usize]) -> Option<Tensor> {
-    let got = candidate.tensor.shape();
-    let ones_aside = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
-    let permitted = match candidate.reshape {
-        _ if got == want => true,
-        Reshape::Never => false,
-        Reshape::Ones => ones_aside(got) == ones_aside(want),
-        Reshape::SameCount => true,
-    };
-    // `reshaped` refuses another number of elements.
-    if permitted { candidate.tensor.reshaped(want).ok() } else { None }
+/// What TensorFlow called the parameters of a layer norm, as BERT's first files still do.
+fn modern_name(name: &str) -> Option<String> {
+    let (stem, last) = name.rsplit_once('.')?;
+    match last {
+        "gamma" => Some(format!("{stem}.weight")),
+        "beta" => Some(format!("{stem}.bias")),
+        _ => None,
+    }
 }
 
 /// Tensors for which the graph has no parameter, in the order of the file.
-fn sort_out_the_rest(rest: Candidates<'_>, found: &Weights, rules: &AssignRules, report: &mut LoadReport) {
-    let rest: HashMap<&str, &String> = rest.iter().map(|(name, c)| (c.from, name)).collect();
-    for (from, _) in found.iter() {
-        let Some(name) = rest.get(from) else { continue };
+fn sort_out_the_rest(rest: &Candidates<'_>, found: &Weights, rules: &AssignRules, report: &mut LoadReport) {
+    // Only a parameter's tensor has another name than in the file, and those are no longer here.
+    for (name, _) in found.iter().filter(|(name, _)| rest.contains_key(*name)) {
         let buffer = BUFFERS.iter().find(|b| name.rsplit('.').next() == Some(*b)).copied();
         match buffer.or_else(|| first_match(&rules.allow_unexpected, name)) {
-            Some(rule) => report.ignored_by_rule.push(Ignored { name: from.into(), rule: rule.into() }),
-            None => report.unexpected.push(from.into()),
+            Some(rule) => report.ignored_by_rule.push(Ignored { name: name.into(), rule: rule.into() }),
+            None => report.unexpected.push(name.into()),
         }
     }
 }

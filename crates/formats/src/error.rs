@@ -62,19 +62,13 @@ pub enum FormatError {
     /// Weights and graph differ in what nobody announced.
     #[error("the weights do not fit: {}", .0.problems())]
     Unannounced(Box<LoadReport>),
-    /// Weights are to be matched by their order, and their numbers differ.
-    #[error(
-        "matching by order needs as many tensors as parameters: the file has {n_found} (after skipping {n_skipped}), \
-         the graph has {n_wanted}"
-    )]
-    OrderCount { n_found: usize, n_skipped: usize, n_wanted: usize },
-    /// Two tensors of the file would get the same name.
-    #[error("tensors `{first}` and `{second}` are both renamed to `{name}`")]
+    /// Two tensors of the file would become the same parameter.
+    #[error("tensors `{first}` and `{second}` would both become `{name}`")]
     Collision { name: String, first: String, second: String },
     /// A weight is not a finite number.
     #[error("tensor `{tensor}` holds {n_bad} of {n} values that are NaN or infinite as f32")]
     NotFinite { tensor: String, n_bad: usize, n: usize },
-    /// A tensor could not be reshaped or read.
+    /// A tensor could not be made or read.
     #[error(transparent)]
     Graph(#[from] GraphError),
 }
@@ -103,9 +97,6 @@ impl FormatError {
             }
             FormatError::NotFinite { .. } => {
                 "the checkpoint is damaged or its training diverged: take another".into()
-            }
-            FormatError::OrderCount { .. } => {
-                "skip the tensors that the graph does not have, or match by name".into()
             }
             FormatError::Unannounced(report) => return report.hint(),
             _ => return None,

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use headstart_graph::Weights;
 
-pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Rename, Reshaped, assign};
+pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Mismatch, assign};
 pub use error::FormatError;
 pub use hf::{HfFolder, Pooling};
 

@@ -11,7 +11,7 @@ use crate::runner::Runner;
 use crate::{Error, Session};
 
 /// Examples between two writes to the cache: what a killed run loses at most.
-const SEGMENT: usize = 256;
+const SEGMENT: usize = 1024;
 
 /// The frozen part of a network with its cache.
 pub(crate) struct Prefix {

@@ -1,5 +1,7 @@
 //! A folded network and its preprocessing, ready to run on examples: what extraction, prediction and evaluation share.
 
+use std::collections::HashMap;
+
 use headstart_core::{Input, Values};
 use headstart_data::{DataError, Prepared, Preparer};
 use headstart_engine::{Device, Network};
@@ -11,12 +13,15 @@ use crate::Error;
 
 /// Examples that a device other than the processor takes at once.
 const DEVICE_BATCH: usize = 16;
+/// Texts of one length that the processor takes at once: enough rows to make packing the weights worth while.
+const TEXT_BATCH: usize = 16;
 
 /// Runs a network that will not learn any more.
 pub(crate) struct Runner {
     network: Network,
     preparer: Preparer,
     device: Device,
+    is_text: bool,
     width: usize,
     key: blake3::Hash,
 }
@@ -38,7 +43,8 @@ impl Runner {
         h.update(graph.hash().as_bytes()).update(weights.hash().as_bytes());
         h.update(format!("{preprocess:?}").as_bytes()).update(tokenizer.unwrap_or_default());
         let network = Network::load(graph, &weights, device)?;
-        Ok(Runner { network, preparer, device: device.clone(), width, key: h.finalize() })
+        let is_text = matches!(preprocess, Preprocess::Text(_));
+        Ok(Runner { network, preparer, device: device.clone(), is_text, width, key: h.finalize() })
     }
 
     /// Length of the output.
@@ -51,13 +57,17 @@ impl Runner {
         &self.key
     }
 
-    /// The output for each input, or why it could not be decoded.  On the processor each example is a batch of its own:
-    /// no padding, no waiting, and its numbers do not depend on its neighbours.  `tick` hears of finished examples.
+    /// The output for each input, or why it could not be decoded.  On the processor a picture is a batch of its own, and
+    /// texts share a batch only with texts of the same length: nothing is padded, and an example's numbers do not depend
+    /// on its neighbours.  `tick` hears of finished examples.
     pub(crate) fn run(
         &self,
         inputs: &[&Input],
         tick: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Vec<f32>, DataError>>, Error> {
+        if self.device.is_cpu() && self.is_text {
+            return self.run_texts(inputs, tick);
+        }
         if self.device.is_cpu() {
             let one = |input: &&Input| {
                 let result = match self.preparer.prepare(input) {
@@ -81,6 +91,41 @@ impl Runner {
             tick(chunk.len());
         }
         Ok(rows)
+    }
+
+    fn run_texts(
+        &self,
+        inputs: &[&Input],
+        tick: &(dyn Fn(usize) + Sync),
+    ) -> Result<Vec<Result<Vec<f32>, DataError>>, Error> {
+        let prepared: Vec<Result<Prepared, DataError>> =
+            inputs.par_iter().map(|input| self.preparer.prepare(input)).collect();
+        let length = |i: usize| match &prepared[i] {
+            Ok(Prepared::Tokens(ids)) => ids.len(),
+            _ => 0,
+        };
+        let mut order: Vec<usize> = (0..prepared.len()).filter(|&i| prepared[i].is_ok()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(length(i)));
+        let batches: Vec<&[usize]> = order
+            .chunk_by(|&a, &b| length(a) == length(b))
+            .flat_map(|same| same.chunks(TEXT_BATCH))
+            .collect();
+        let made = batches
+            .par_iter()
+            .map(|idx| {
+                let texts: Vec<&Prepared> = idx.iter().filter_map(|&i| prepared[i].as_ref().ok()).collect();
+                let rows = self.forward(&texts);
+                tick(idx.len());
+                rows
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let mut by_idx: HashMap<usize, Vec<f32>> =
+            order.iter().copied().zip(made.into_iter().flatten()).collect();
+        Ok(prepared
+            .into_iter()
+            .enumerate()
+            .map(|(i, p)| p.map(|_| by_idx.remove(&i).expect("every prepared text was run")))
+            .collect())
     }
 
     fn forward(&self, prepared: &[&Prepared]) -> Result<Vec<Vec<f32>>, Error> {

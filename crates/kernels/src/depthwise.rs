@@ -1,4 +1,4 @@
-//! Backward passes of the depthwise convolution: one filter a channel, as in MobileNet (Howard et al., 2017).
+//! Depthwise convolution and its backward passes: one filter a channel, as in MobileNet (Howard et al., 2017).
 //!
 //! ```text
 //! y[n,c,i,j]  = Σ_ab w[c,a,b]·x[n, c, i·s + a·d − top, j·s + b·d − left]
@@ -6,133 +6,163 @@
 //! dw[c,a,b]   = Σ_nij x[n, c, …]·g[n,c,i,j]
 //! ```
 //!
-//! Each plane is copied into one with its padding around it, so that the inner loops have no edges and the compiler
-//! can vectorise them.
+//! Each plane is copied with its padding around it, every s-th row and column apart from the others ("polyphase"), and
+//! the gradient's rows as far apart as those of the copy.  What one tap of the filter reads is then a single run of
+//! memory, whatever the stride: no edges, and loops that the compiler vectorises.
 
 use rayon::prelude::*;
 
-/// Sizes of a depthwise convolution of `x [n, c, h, w]` with `weight [c, 1, kh, kw]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depthwise {
-    /// Examples.
-    pub n: usize,
-    /// Channels.
-    pub c: usize,
-    /// Height and width of `x`.
-    pub size: [usize; 2],
-    /// Height and width of the filter.
-    pub kernel: [usize; 2],
-    /// Step of the window.
-    pub stride: [usize; 2],
-    /// Distance between the filter's taps.
-    pub dilation: [usize; 2],
-    /// `[top, left, bottom, right]` zeros.
-    pub padding: [usize; 4],
-}
+use crate::Window;
 
-impl Depthwise {
-    /// Height and width of the result.
-    ///
-    /// ```
-    /// use headstart_kernels::Depthwise;
-    /// let d = Depthwise {
-    ///     n: 1, c: 1, size: [8, 8], kernel: [3, 3], stride: [2, 2], dilation: [1, 1], padding: [0, 0, 1, 1],
-    /// };
-    /// assert_eq!(d.out(), [4, 4]);
-    /// ```
-    pub fn out(&self) -> [usize; 2] {
-        let padded = self.padded();
-        std::array::from_fn(|i| {
-            (padded[i] - (self.kernel[i] - 1) * self.dilation[i] - 1) / self.stride[i] + 1
-        })
-    }
-
-    fn padded(&self) -> [usize; 2] {
-        let [top, left, bottom, right] = self.padding;
-        [self.size[0] + top + bottom, self.size[1] + left + right]
-    }
-
-    /// Calls `f(tap, row of the padded plane's start, row of the output)` for every tap of the filter and output row.
-    fn rows(&self, mut f: impl FnMut(usize, usize, usize)) {
-        let width = self.padded()[1];
-        for a in 0..self.kernel[0] {
-            for b in 0..self.kernel[1] {
-                for i in 0..self.out()[0] {
-                    let y = i * self.stride[0] + a * self.dilation[0];
-                    f(a * self.kernel[1] + b, y * width + b * self.dilation[1], i);
-                }
+/// `y [n, c, oh, ow]` of `x [n, c, h, w]` and `weight [c, 1, kh, kw]`.
+pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    let phases = Phases::new(d);
+    let [oh, ow] = phases.out;
+    y.par_chunks_exact_mut(oh * ow).zip(x.par_chunks_exact(d.size[0] * d.size[1])).enumerate().for_each_init(
+        || phases.buffers(),
+        |[plane, sums], (i, (y, x))| {
+            let filter = &weight[(i % d.c) * d.taps()..][..d.taps()];
+            phases.lay(x, plane);
+            sums.fill(0.0);
+            for (&start, &v) in phases.starts.iter().zip(filter) {
+                add_scaled(v, &plane[start..start + phases.run], sums);
             }
-        }
-    }
-
-    fn pad_into(&self, plane: &[f32], padded: &mut [f32]) {
-        let ([_, w], [_, width], [top, left, ..]) = (self.size, self.padded(), self.padding);
-        padded.fill(0.0);
-        for (y, row) in plane.chunks_exact(w).enumerate() {
-            let at = (y + top) * width + left;
-            padded[at..at + w].copy_from_slice(row);
-        }
-    }
+            for (to, from) in y.chunks_exact_mut(ow).zip(sums.chunks(phases.size[1])) {
+                to.copy_from_slice(&from[..ow]);
+            }
+        },
+    );
 }
 
 /// Gradient with respect to `x`, `[n, c, h, w]`, from the gradient of the result `[n, c, oh, ow]`.
-pub fn backward_data(d: &Depthwise, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
-    let ([h, w], [oh, ow], [ph, width]) = (d.size, d.out(), d.padded());
-    let taps = d.kernel[0] * d.kernel[1];
-    let [top, left, ..] = d.padding;
-    dx.par_chunks_exact_mut(h * w).zip(grad.par_chunks_exact(oh * ow)).enumerate().for_each_init(
-        || vec![0.0f32; ph * width],
-        |padded, (plane, (dx, g))| {
-            let filter = &weight[(plane % d.c) * taps..][..taps];
-            padded.fill(0.0);
-            d.rows(|tap, start, i| {
-                let (v, g) = (filter[tap], &g[i * ow..(i + 1) * ow]);
-                if d.stride[1] == 1 {
-                    padded[start..start + ow].iter_mut().zip(g).for_each(|(p, g)| *p += v * g);
-                } else {
-                    padded[start..].iter_mut().step_by(d.stride[1]).zip(g).for_each(|(p, g)| *p += v * g);
+pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
+    let phases = Phases::new(d);
+    dx.par_chunks_exact_mut(d.size[0] * d.size[1])
+        .zip(grad.par_chunks_exact(phases.out[0] * phases.out[1]))
+        .enumerate()
+        .for_each_init(
+            || phases.buffers(),
+            |[plane, spread], (i, (dx, grad))| {
+                let filter = &weight[(i % d.c) * d.taps()..][..d.taps()];
+                plane.fill(0.0);
+                phases.spread(grad, spread);
+                for (&start, &v) in phases.starts.iter().zip(filter) {
+                    add_scaled(v, spread, &mut plane[start..start + phases.run]);
                 }
-            });
-            for (y, row) in dx.chunks_exact_mut(w).enumerate() {
-                let at = (y + top) * width + left;
-                row.copy_from_slice(&padded[at..at + w]);
-            }
-        },
-    );
+                phases.runs(|at, start, len, step| {
+                    if step == 1 {
+                        dx[at..at + len].copy_from_slice(&plane[start..start + len]);
+                    } else {
+                        dx[at..]
+                            .iter_mut()
+                            .step_by(step)
+                            .zip(&plane[start..start + len])
+                            .for_each(|(d, p)| *d = *p);
+                    }
+                });
+            },
+        );
 }
 
 /// Gradient with respect to the weight, `[c, 1, kh, kw]`.
-pub fn backward_weight(d: &Depthwise, x: &[f32], grad: &[f32], dw: &mut [f32]) {
-    let ([h, w], [oh, ow], [ph, width]) = (d.size, d.out(), d.padded());
-    let taps = d.kernel[0] * d.kernel[1];
-    dw.par_chunks_exact_mut(taps).enumerate().for_each_init(
-        || vec![0.0f32; ph * width],
-        |padded, (c, dw)| {
+pub fn backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {
+    let phases = Phases::new(d);
+    let (x_len, y_len) = (d.size[0] * d.size[1], phases.out[0] * phases.out[1]);
+    dw.par_chunks_exact_mut(d.taps()).enumerate().for_each_init(
+        || phases.buffers(),
+        |[plane, spread], (c, dw)| {
             dw.fill(0.0);
             for n in 0..d.n {
-                let plane = n * d.c + c;
-                d.pad_into(&x[plane * h * w..][..h * w], padded);
-                let g = &grad[plane * oh * ow..][..oh * ow];
-                d.rows(|tap, start, i| {
-                    let g = &g[i * ow..(i + 1) * ow];
-                    dw[tap] += if d.stride[1] == 1 {
-                        dot(&padded[start..start + ow], g)
-                    } else {
-                        padded[start..].iter().step_by(d.stride[1]).zip(g).map(|(p, g)| p * g).sum()
-                    };
-                });
+                let i = n * d.c + c;
+                let x = &x[i * x_len..][..x_len];
+                phases.lay(x, plane);
+                phases.spread(&grad[i * y_len..][..y_len], spread);
+                for (dw, &start) in dw.iter_mut().zip(&phases.starts) {
+                    *dw += dot(&plane[start..start + phases.run], spread);
+                }
             }
         },
     );
 }
 
-/// A dot product in eight lanes: the compiler may not reorder a plain sum of floats, so we do.
+/// Where a padded plane lies, and what each tap reads of it.
+struct Phases<'a> {
+    d: &'a Window,
+    out: [usize; 2],
+    /// Height and width of one phase.
+    size: [usize; 2],
+    /// By tap: the first element read.
+    starts: Vec<usize>,
+    /// Elements from the first that a tap reads to the last.
+    run: usize,
+}
+
+impl<'a> Phases<'a> {
+    fn new(d: &'a Window) -> Self {
+        let (padded, out) = (d.padded(), d.out());
+        let size: [usize; 2] = std::array::from_fn(|i| padded[i].div_ceil(d.stride[i]));
+        let mut phases = Phases { d, out, size, starts: Vec::new(), run: (out[0] - 1) * size[1] + out[1] };
+        for tap in 0..d.taps() {
+            let [a, b] = [tap / d.kernel[1], tap % d.kernel[1]];
+            phases.starts.push(phases.index([a * d.dilation[0], b * d.dilation[1]]));
+        }
+        phases
+    }
+
+    /// Where an element of the padded plane lies.
+    fn index(&self, [y, x]: [usize; 2]) -> usize {
+        let ([s_y, s_x], [h, w]) = (self.d.stride, self.size);
+        ((y % s_y * s_x + x % s_x) * h + y / s_y) * w + x / s_x
+    }
+
+    /// Zeros for a plane, and for a gradient that is spread over its rows.
+    fn buffers(&self) -> [Vec<f32>; 2] {
+        let [s_y, s_x] = self.d.stride;
+        [vec![0.0; s_y * s_x * self.size[0] * self.size[1]], vec![0.0; self.run]]
+    }
+
+    /// Lays a plane out; what is padding stays the 0 that it was made.
+    fn lay(&self, x: &[f32], plane: &mut [f32]) {
+        self.runs(|at, start, len, step| {
+            let to = &mut plane[start..start + len];
+            if step == 1 {
+                to.copy_from_slice(&x[at..at + len]);
+            } else {
+                to.iter_mut().zip(x[at..].iter().step_by(step)).for_each(|(to, x)| *to = *x);
+            }
+        });
+    }
+
+    /// Lays the rows of a gradient as far apart as those of a plane.
+    fn spread(&self, grad: &[f32], spread: &mut [f32]) {
+        let ow = self.out[1];
+        for (to, from) in spread.chunks_mut(self.size[1]).zip(grad.chunks_exact(ow)) {
+            to[..ow].copy_from_slice(from);
+        }
+    }
+
+    /// Calls `f(at, start, len, step)` for every run: elements `at, at + step, …` of a plane lie at `start…start + len`.
+    fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
+        let ([h, w], s_x, [top, left, ..]) = (self.d.size, self.d.stride[1], self.d.padding);
+        for y in 0..h {
+            for x in 0..s_x.min(w) {
+                f(y * w + x, self.index([y + top, x + left]), (w - x).div_ceil(s_x), s_x);
+            }
+        }
+    }
+}
+
+/// `to += v·from`.
+fn add_scaled(v: f32, from: &[f32], to: &mut [f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += v * from);
+}
+
+/// A dot product in 16 lanes: the compiler may not reorder a plain sum of floats, so we do.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a8, a1) = a.as_chunks::<8>();
-    let (b8, b1) = b.as_chunks::<8>();
-    let mut lanes = [0.0f32; 8];
-    for (x, y) in a8.iter().zip(b8) {
-        for i in 0..8 {
+    let ((a16, a1), (b16, b1)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let mut lanes = [0.0f32; 16];
+    for (x, y) in a16.iter().zip(b16) {
+        for i in 0..16 {
             lanes[i] += x[i] * y[i];
         }
     }
@@ -142,19 +172,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut s = seed;
-        (0..n)
-            .map(|_| {
-                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (s >> 8) as f32 / 8_388_608.0 - 1.0
-            })
-            .collect()
-    }
+    use crate::numbers;
 
     /// Calls `f(index of x, index of weight, index of y)` for every product of the definition.
-    fn products(d: &Depthwise, mut f: impl FnMut(usize, usize, usize)) {
+    fn products(d: &Window, mut f: impl FnMut(usize, usize, usize)) {
         let [oh, ow] = d.out();
         for n in 0..d.n {
             for c in 0..d.c {
@@ -192,20 +213,25 @@ mod tests {
             ([12, 10], [3, 3], [1, 2], [2, 2], [2, 2, 2, 2]),
             ([20, 37], [7, 7], [1, 1], [1, 1], [3, 3, 3, 3]),
         ] {
-            let d = Depthwise { n: 2, c: 3, size, kernel, stride, dilation, padding };
+            let d = Window { n: 2, c: 3, size, kernel, stride, dilation, padding };
             let [oh, ow] = d.out();
             let x = numbers(2 * 3 * size[0] * size[1], 1);
             let w = numbers(3 * kernel[0] * kernel[1], 2);
             let g = numbers(2 * 3 * oh * ow, 3);
             let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+            let mut y = vec![0.0; g.len()];
+            forward(&d, &x, &w, &mut y);
             backward_data(&d, &w, &g, &mut dx);
             backward_weight(&d, &x, &g, &mut dw);
+            let mut y_want = vec![0.0f64; g.len()];
             let (mut dx_want, mut dw_want) = (vec![0.0f64; x.len()], vec![0.0f64; w.len()]);
             products(&d, |xi, wi, yi| {
+                y_want[yi] += f64::from(x[xi] * w[wi]);
                 dx_want[xi] += f64::from(w[wi] * g[yi]);
                 dw_want[wi] += f64::from(x[xi] * g[yi]);
             });
             let close = |a: &[f32], b: &[f64]| a.iter().zip(b).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-3);
+            assert!(close(&y, &y_want), "y of {d:?}");
             assert!(close(&dx, &dx_want), "dx of {d:?}");
             assert!(close(&dw, &dw_want), "dw of {d:?}");
         }

@@ -4,8 +4,27 @@
 //! Work is divided among threads so that each number is computed by one thread in one order: results are the same to
 //! the bit whatever the number of threads.
 
-mod clip;
-mod depthwise;
+pub mod adamw;
+pub mod batch_norm;
+pub mod clip;
+pub mod convolution;
+pub mod depthwise;
+mod matmul;
+mod window;
 
-pub use clip::clip_backward;
-pub use depthwise::{Depthwise, backward_data, backward_weight};
+pub use window::Window;
+
+/// Elements that one task takes at least, or bytes are not worth waking a thread for.
+const CHUNK: usize = 1 << 14;
+
+/// Uniform numbers in −1…1 for tests.
+#[cfg(test)]
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut s = seed;
+    (0..n)
+        .map(|_| {
+            s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (s >> 8) as f32 / 8_388_608.0 - 1.0
+        })
+        .collect()
+}

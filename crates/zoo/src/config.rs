@@ -74,7 +74,7 @@ fn from_bert(config: &Value) -> Result<Configured, ZooError> {
             });
         }
     }?;
-    Ok(Configured { graph, preprocess, rename: Rename::GammaBeta, labels })
+    Ok(Configured { graph, preprocess, rename: Rename::ByName, labels })
 }
 
 /// `id2label` in the order of its numbers; empty where there is none or a number is missing.

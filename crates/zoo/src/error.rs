@@ -29,6 +29,9 @@ pub enum ZooError {
     /// Two tensors that the order pairs have different shapes, or are of different kinds.
     #[error("by order, tensor `{file}` {got:?} would become `{param}` {want:?}")]
     Order { file: String, got: Vec<usize>, param: String, want: Vec<usize> },
+    /// Two tensors of a file would get the same name.
+    #[error("two tensors of the file would both become `{name}`")]
+    Collision { name: String },
     /// The graph itself could not be built.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -17,9 +17,7 @@ pub enum Rename {
     ByOrder,
     /// timm writes VGG's fully connected layers as convolutions: `pre_logits.fc1`, `pre_logits.fc2`, `head.fc`.
     TimmVgg,
-    /// Early BERTs call a layer norm's weight `gamma` and its bias `beta`.
-    GammaBeta,
-    /// The same, and the trunk stands under `bert.`: what BERT's pre-training wrote, read without its heads.
+    /// The trunk stands under `bert.`: what BERT's pre-training wrote, read without its heads.
     BertTrunk,
 }
 
@@ -32,22 +30,30 @@ pub fn is_bookkeeping(name: &str) -> bool {
 impl Rename {
     /// Renames; bookkeeping tensors keep their names and go last.
     ///
-    /// Nothing is dropped: what the graph has no place for stays under the file's name for the loader to report.
-    /// [`Rename::ByOrder`] pairs the rest with the graph's parameters one by one, so `weights` must be in the file's
-    /// order and complete.
+    /// Nothing is dropped: what the graph has no place for stays for the loader to report.  [`Rename::ByOrder`] pairs
+    /// the rest with the graph's parameters one by one, so `weights` must be in the file's order and complete.
+    ///
+    /// # Errors
+    /// [`ZooError::Count`] and [`ZooError::Order`] if tensors and parameters cannot be paired by order,
+    /// [`ZooError::Collision`] if two tensors would get the same name.
     pub fn apply(self, graph: &Graph, weights: Weights) -> Result<Weights, ZooError> {
         let (aside, rest): (Vec<_>, Vec<_>) = weights
             .iter()
             .map(|(name, t)| (name.to_string(), t.clone()))
             .partition(|(name, _)| is_bookkeeping(name));
-        let renamed = match self {
+        let renamed: Vec<_> = match self {
             Rename::ByName => rest,
             Rename::ByOrder => by_order(graph, rest)?,
             Rename::TimmVgg => rest.into_iter().map(timm_vgg).collect::<Result<Vec<_>, ZooError>>()?,
-            Rename::GammaBeta => rest.into_iter().map(|(name, t)| (gamma_beta(&name), t)).collect(),
-            Rename::BertTrunk => rest.into_iter().map(|(name, t)| (bert_trunk(&name), t)).collect(),
+            Rename::BertTrunk => rest.into_iter().map(bert_trunk).collect(),
         };
-        Ok(renamed.into_iter().chain(aside).collect())
+        let mut all = Weights::new();
+        for (name, t) in renamed.into_iter().chain(aside) {
+            if all.insert(name.clone(), t).is_some() {
+                return Err(ZooError::Collision { name });
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -90,15 +96,12 @@ fn timm_vgg((name, t): (String, Tensor)) -> Result<(String, Tensor), ZooError> {
     Ok((format!("{to}{tail}"), flat))
 }
 
-fn gamma_beta(name: &str) -> String {
-    let new = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")]
-        .iter()
-        .find_map(|(from, to)| Some(format!("{}{to}", name.strip_suffix(from)?)));
-    new.unwrap_or_else(|| name.into())
-}
-
-fn bert_trunk(name: &str) -> String {
-    gamma_beta(name.strip_prefix("bert.").unwrap_or(name))
+/// The parameters of a trunk that stands inside another model.
+fn bert_trunk((name, t): (String, Tensor)) -> (String, Tensor) {
+    match name.strip_prefix("bert.") {
+        Some(rest) => (rest.into(), t),
+        None => (name, t),
+    }
 }
 
 #[cfg(test)]
@@ -145,11 +148,45 @@ mod tests {
     }
 
     #[test]
+    fn names_do_not_tell_an_order() {
+        let file: Weights =
+            [("b.weight".to_string(), zeros(&[2, 3])), ("a.bias".into(), zeros(&[2]))].into_iter().collect();
+        let named = Rename::ByOrder.apply(&tiny(), file).expect("fits");
+        assert_eq!(named.get("fc.bias").map(Tensor::shape), Some(&[2][..]));
+        // Not even dimensions of length 1 may differ.
+        let tall: Weights = [("b.weight".to_string(), zeros(&[2, 3, 1])), ("a.bias".into(), zeros(&[2]))]
+            .into_iter()
+            .collect();
+        let error = Rename::ByOrder.apply(&tiny(), tall).expect_err("is of another shape");
+        assert_eq!(
+            error.to_string(),
+            "by order, tensor `b.weight` [2, 3, 1] would become `fc.weight` [2, 3]"
+        );
+    }
+
+    #[test]
     fn old_names_become_new_ones() {
         let (name, t) = timm_vgg(("pre_logits.fc1.weight".into(), zeros(&[8, 2, 7, 7]))).expect("fits");
         assert_eq!((name.as_str(), t.shape(), t.dtype()), ("classifier.0.weight", &[8, 98][..], DType::F32));
-        assert_eq!(gamma_beta("bert.embeddings.LayerNorm.beta"), "bert.embeddings.LayerNorm.bias");
-        assert_eq!(bert_trunk("bert.embeddings.LayerNorm.gamma"), "embeddings.LayerNorm.weight");
-        assert!(is_bookkeeping("embeddings.position_ids"));
+        let file = ["bert.pooler.dense.bias", "cls.seq_relationship.bias", "bert.embeddings.position_ids"];
+        let file = file.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
+        let named = Rename::BertTrunk.apply(&tiny(), file).expect("no two are alike");
+        let names: Vec<_> = named.iter().map(|(n, _)| n).collect();
+        assert_eq!(names, ["pooler.dense.bias", "cls.seq_relationship.bias", "bert.embeddings.position_ids"]);
+    }
+
+    #[test]
+    fn two_tensors_of_one_name_are_refused() {
+        for (rename, names) in [
+            (Rename::BertTrunk, ["bert.pooler.dense.bias", "pooler.dense.bias"]),
+            (Rename::TimmVgg, ["head.fc.bias", "classifier.6.bias"]),
+        ] {
+            let file = names.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
+            let error = rename.apply(&tiny(), file).expect_err("one would be lost");
+            assert_eq!(
+                error.to_string(),
+                format!("two tensors of the file would both become `{}`", names[1])
+            );
+        }
     }
 }

@@ -24,20 +24,18 @@ pub struct LoadReport {
     /// Tensors without a parameter that nobody announced: an error.
     pub unexpected: Vec<String>,
     /// Parameters whose tensor has another shape: an error.
-    pub mismatched: Vec<Reshaped>,
+    pub mismatched: Vec<Mismatch>,
     /// Tensors that were left aside, and why.
     pub ignored_by_rule: Vec<Ignored>,
     /// Tensors that have another name in the graph: `(file, graph)`.
     pub renamed: Vec<(String, String)>,
-    /// Tensors that got another shape, elements unchanged.
-    pub reshaped: Vec<Reshaped>,
     /// Tensors that got another element type.
     pub converted: Vec<Conversion>,
 }
 
 /// A tensor whose shape in the file is not that in the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reshaped {
+pub struct Mismatch {
     /// The parameter.
     pub name: String,
     /// Shape in the file.
@@ -84,7 +82,7 @@ impl LoadReport {
             parts.push(format!("{n} of {} tensors unexpected ({names})", self.n_found));
         }
         if !self.mismatched.is_empty() {
-            let shapes: Vec<String> = self.mismatched.iter().map(Reshaped::to_string).collect();
+            let shapes: Vec<String> = self.mismatched.iter().map(Mismatch::to_string).collect();
             parts.push(format!("{} of another shape ({})", shapes.len(), list(&shapes)));
         }
         parts.join("; ")
@@ -103,7 +101,7 @@ impl LoadReport {
     }
 }
 
-impl fmt::Display for Reshaped {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: file {:?}, graph {:?}", self.name, self.file, self.graph)
     }
@@ -122,15 +120,13 @@ impl fmt::Display for LoadReport {
             0 => Ok(()),
             n => write!(f, "\n  {what}: {n} ({})", list(&names)),
         };
-        let names = |reshaped: &[Reshaped]| reshaped.iter().map(Reshaped::to_string).collect();
         line("missing, as announced", self.missing_announced.clone())?;
         line("ignored", self.ignored_by_rule.iter().map(|i| i.name.clone()).collect())?;
         line("renamed", self.renamed.iter().map(|(from, to)| format!("{from} → {to}")).collect())?;
-        line("reshaped", names(&self.reshaped))?;
         let conversion = |c: &Conversion| format!("{}: {} → {}", c.name, c.from, c.to);
         line("converted", self.converted.iter().map(conversion).collect())?;
         line("MISSING", self.missing.clone())?;
         line("UNEXPECTED", self.unexpected.clone())?;
-        line("OF ANOTHER SHAPE", names(&self.mismatched))
+        line("OF ANOTHER SHAPE", self.mismatched.iter().map(Mismatch::to_string).collect())
     }
 }

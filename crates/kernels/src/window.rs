@@ -1,0 +1,49 @@
+//! Where a window slides over planes: the sizes that every convolution shares.
+
+/// Sizes of a convolution of `x [n, c, h, w]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Examples.
+    pub n: usize,
+    /// Channels of `x`.
+    pub c: usize,
+    /// Height and width of `x`.
+    pub size: [usize; 2],
+    /// Height and width of the filter.
+    pub kernel: [usize; 2],
+    /// Step of the window.
+    pub stride: [usize; 2],
+    /// Distance between the filter's taps.
+    pub dilation: [usize; 2],
+    /// `[top, left, bottom, right]` zeros.
+    pub padding: [usize; 4],
+}
+
+impl Window {
+    /// Height and width of the result.
+    ///
+    /// ```
+    /// use headstart_kernels::Window;
+    /// let d = Window {
+    ///     n: 1, c: 1, size: [8, 8], kernel: [3, 3], stride: [2, 2], dilation: [1, 1], padding: [0, 0, 1, 1],
+    /// };
+    /// assert_eq!(d.out(), [4, 4]);
+    /// ```
+    pub fn out(&self) -> [usize; 2] {
+        let padded = self.padded();
+        std::array::from_fn(|i| {
+            (padded[i] - (self.kernel[i] - 1) * self.dilation[i] - 1) / self.stride[i] + 1
+        })
+    }
+
+    /// Height and width of `x` with its padding.
+    pub(crate) fn padded(&self) -> [usize; 2] {
+        let [top, left, bottom, right] = self.padding;
+        [self.size[0] + top + bottom, self.size[1] + left + right]
+    }
+
+    /// Positions of the filter in which it reads `x`.
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+}
