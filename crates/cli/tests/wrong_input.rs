@@ -82,7 +82,7 @@ fn a_missing_column_names_the_columns_and_the_flag() {
     assert_eq!(answer.code, 2);
     assert_eq!(
         answer.stderr,
-        "error: column `lable` not found in sentences.csv (columns: text, label)\n\nhint: pass --label label\n"
+        "error: column `lable` not found in sentences.csv (columns: text, label)\n\nhint: pass `--label label`\n"
     );
     no_bundle(&place);
 }

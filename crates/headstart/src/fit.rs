@@ -145,6 +145,8 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
     let dataset = headstart_data::load(data, &options.load, &|done, total| {
         observer.progress("reading the data", done as u64, total as u64);
     })?;
+    // Divided before the source is fetched: a wrong request should fail before a long download.
+    let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
     let source = Source::open(session, &options.source, &options.source_options)?;
     let modality = match source.model.preprocess {
         Preprocess::Image(_) => headstart_core::Modality::Image,
@@ -156,7 +158,6 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("choose a source for {}s from `headstart sources`", dataset.modality),
         ));
     }
-    let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
     let mut train_counts = vec![0; dataset.classes.len()];
     splits.train.iter().for_each(|&i| train_counts[dataset.examples[i].label_idx] += 1);
     let preparer = Preparer::new(&source.model.preprocess, source.model.tokenizer.as_deref())?;

@@ -71,7 +71,7 @@ fn drop_copies(
     }
     let what = some_of(&copies, &format!("{part_name} example"), &format!("{part_name} examples"));
     let message = format!("{what} byte-identical to {of_name} examples, and left out");
-    Some(Diagnostic { skipped: true, ..note(&dataset.path, message) })
+    Some(note(&dataset.path, message))
 }
 
 /// Given parts are not changed for a group's sake, but its scores will flatter.
