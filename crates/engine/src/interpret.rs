@@ -67,7 +67,7 @@ pub(crate) fn apply(
         Op::BatchNorm { eps, momentum } => {
             let (weight, bias, mean, variance) = (next(), next(), next(), next());
             match mode {
-                Mode::Inference => B::batch_norm(x, weight, bias, mean, variance, *eps),
+                Mode::Inference => batch_norm(x, [weight, bias, mean, variance], *eps),
                 Mode::Training { statistics, .. } => {
                     let shape = dims(&x);
                     let n = (shape.iter().product::<usize>() / shape[1]) as f64;
@@ -163,6 +163,17 @@ pub(crate) fn apply(
             B::float_div(x, B::float_clamp_min(norm, Scalar::Float(1e-12)))
         }
     }
+}
+
+/// Batch norm by running statistics as one product and one sum, `x·α + (β − μ·α)` with `α = γ/√(σ² + ε)`: half the passes
+/// over the image, and how PyTorch rounds it.
+fn batch_norm(x: T, [weight, bias, mean, variance]: [T; 4], eps: f64) -> T {
+    let mut by_channel = vec![1; dims(&x).len()];
+    by_channel[1] = dims(&weight)[0];
+    let inverse = B::float_recip(B::float_sqrt(B::float_add_scalar(variance, Scalar::Float(eps))));
+    let scale = B::float_mul(inverse, weight);
+    let shift = B::float_sub(bias, B::float_mul(mean, scale.clone()));
+    B::float_add(B::float_mul(x, reshape(scale, &by_channel)), reshape(shift, &by_channel))
 }
 
 /// Zeros with probability `p`, scales the rest by `1/(1−p)`; `shape` is that of the mask, which broadcasts.

@@ -43,7 +43,7 @@ pub fn demo(session: &Session, out: &Path) -> Result<DemoOutcome, Error> {
     let (table, names) = emoji_table(session, out)?;
     let mut options = FitOptions::new("efficientnet-lite0");
     options.split.test_fraction = 0.5;
-    options.baseline_budget = 3.0;
+    options.baseline_budget = 2.0;
     let summary = fit(session, &table, out, &options)?;
     let predictor = Predictor::open(&summary.bundle, &session.device)?;
     let chosen = unseen(&summary.run, &names)?;

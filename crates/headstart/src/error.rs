@@ -1,5 +1,6 @@
 //! What can go wrong, whose fault it is, and what to type next.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Any error of the library, with the process exit code that it means.
@@ -62,8 +63,8 @@ impl Error {
             Error::Data(e) => e.hint(),
             Error::Source(e) => e.hint(),
             Error::Request { hint, .. } => hint.clone(),
-            Error::Cache(e) | Error::Io { source: e, .. } if e.kind() == std::io::ErrorKind::StorageFull => {
-                Some("free some space, or keep the cache elsewhere with --cache DIR".into())
+            _ if self.io_kind() == Some(ErrorKind::StorageFull) => {
+                Some("free some space, or choose another place with --out or --cache".into())
             }
             _ => None,
         }
@@ -71,11 +72,29 @@ impl Error {
 
     /// 2 if the request or the data was wrong, 3 if we or the machine failed.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Engine(headstart_engine::EngineError::Device { .. }) => 2,
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 2,
-            Error::Engine(_) | Error::Trust(_) | Error::Sealed(_) | Error::Io { .. } | Error::Cache(_) => 3,
+        match (self, self.io_kind()) {
+            (_, Some(kind)) => {
+                if kind == ErrorKind::NotFound {
+                    2
+                } else {
+                    3
+                }
+            }
+            (Error::Engine(headstart_engine::EngineError::Device { .. }), _) => 2,
+            (Error::Engine(_) | Error::Trust(_) | Error::Sealed(_), _) => 3,
             _ => 2,
         }
+    }
+
+    /// What the system said, if it was the system.
+    fn io_kind(&self) -> Option<ErrorKind> {
+        let mut at: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(e) = at {
+            if let Some(io) = e.downcast_ref::<std::io::Error>() {
+                return Some(io.kind());
+            }
+            at = e.source();
+        }
+        None
     }
 }

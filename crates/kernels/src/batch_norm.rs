@@ -8,8 +8,8 @@
 //! dx = γ / √(σ² + ε) · (g − dβ/m − x̂·dγ/m)
 //! ```
 //!
-//! Sums are kept in f64 over blocks short enough for f32: the statistics of a channel are exact to f32's last digits,
-//! where a plain f32 sum over 10⁵ values loses three.
+//! Sums are kept in f64 over short blocks that are summed in f32, so that rounding does not grow with the batch as it
+//! does in a plain f32 sum.
 
 use rayon::prelude::*;
 
@@ -47,14 +47,14 @@ pub fn statistics(x: &[f32], c: usize, plane: usize) -> Statistics {
     Statistics { mean, variance }
 }
 
-/// `y = γ·(x − μ)/√(σ² + ε) + β`.
+/// `y = γ·(x − μ)/√(σ² + ε) + β`, as one product and one sum: `x·α + (β − μ·α)`, which is how PyTorch rounds it.
 pub fn forward(x: &[f32], [gamma, beta]: [&[f32]; 2], s: &Statistics, eps: f64, plane: usize, y: &mut [f32]) {
     let scale = scales(gamma, s, eps);
     planes(y, plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (y, x))| {
         let c = i % scale.len();
-        let (scale, mean, beta) = (scale[c], s.mean[c], beta[c]);
+        let (scale, shift) = (scale[c], beta[c] - s.mean[c] * scale[c]);
         for (y, x) in y.iter_mut().zip(x) {
-            *y = (x - mean) * scale + beta;
+            *y = x * scale + shift;
         }
     });
 }
@@ -107,7 +107,7 @@ fn inverses(s: &Statistics, eps: f64) -> Vec<f64> {
 }
 
 fn scales(gamma: &[f32], s: &Statistics, eps: f64) -> Vec<f32> {
-    inverses(s, eps).iter().zip(gamma).map(|(i, &g)| (i * f64::from(g)) as f32).collect()
+    inverses(s, eps).iter().zip(gamma).map(|(i, &g)| *i as f32 * g).collect()
 }
 
 /// The planes of a result, several to a task if they are small.

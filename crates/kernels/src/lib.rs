@@ -14,7 +14,7 @@ mod window;
 
 pub use window::Window;
 
-/// Elements that one task takes at least, or bytes are not worth waking a thread for.
+/// Elements that one task takes at least, or it is not worth waking a thread.
 const CHUNK: usize = 1 << 14;
 
 /// Uniform numbers in −1…1 for tests.

@@ -23,7 +23,7 @@ impl BaselineCost {
     /// Measured with the interpreter on two cores (`docs/decisions/0009-the-rival.md`).
     fn of(modality: Modality) -> Self {
         match modality {
-            Modality::Image => BaselineCost { step_in_forwards: 8.0, floor_multiply_adds: 4e11 },
+            Modality::Image => BaselineCost { step_in_forwards: 5.0, floor_multiply_adds: 4e11 },
             Modality::Text => BaselineCost { step_in_forwards: 3.5, floor_multiply_adds: 1.2e12 },
         }
     }

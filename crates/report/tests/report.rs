@@ -32,7 +32,12 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         classes: classes.clone(),
         seed: 7,
         split: SplitPlan { given: false, seed: 0, n_train: 8, n_valid: 0, n_test: 4 },
-        head: HeadPlan { scaling: Default::default(), l2_candidates: vec![1e-4, 1e-2], n_folds: 2, class_weights: true },
+        head: HeadPlan {
+            scaling: Default::default(),
+            l2_candidates: vec![1e-4, 1e-2],
+            n_folds: 2,
+            class_weights: true,
+        },
         baseline: None,
         unused_weights: vec!["fc.weight".into()],
         groups: vec![

@@ -98,7 +98,11 @@ fn head(h: &HeadPlan) -> String {
     format!(
         "The head is a multinomial logistic regression{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
          inside the training examples.",
-        if h.scaling == headstart_core::Scaling::PerFeature { " on features each divided by its own spread" } else { "" },
+        if h.scaling == headstart_core::Scaling::PerFeature {
+            " on features each divided by its own spread"
+        } else {
+            ""
+        },
         if h.class_weights { ", every class counting the same" } else { "" },
         counted(h.l2_candidates.len(), "strength"),
         h.n_folds
