@@ -1,10 +1,8 @@
 //! Wrong input: a clear error or a reported skip, exit code 2 or 3, and no half-written file.
 
-mod fixtures;
-
 use std::fs;
 
-use fixtures::{Answer, Place};
+use crate::fixtures::{Answer, Place};
 
 /// Fits what lies in `photos` with a random network.
 fn fit(place: &Place, data: &str, more: &[&str]) -> Answer {

@@ -1,8 +1,6 @@
 //! The whole way on small data and random networks: fit, seal, predict, evaluate, twice the same.
 
-mod fixtures;
-
-use fixtures::{Place, contents};
+use crate::fixtures::{Place, contents};
 
 #[test]
 fn pictures_from_folder_to_bundle_and_back() {

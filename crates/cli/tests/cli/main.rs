@@ -1,0 +1,6 @@
+//! The command line on small data and random networks: the whole way, and every wrong turn.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod end_to_end;
+mod fixtures;
+mod wrong_input;
