@@ -87,11 +87,16 @@ def pictures():
 
 
 def reference(data):
-    """Pillow's `convert("RGB")` after its own handling of EXIF; 16-bit grey by its high byte (see `decode.rs`)."""
+    """Pillow's own handling of EXIF, then what is seen over white; 16-bit grey by its high byte (see `decode.rs`)."""
     image = Image.open(io.BytesIO(data))
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return ImageOps.exif_transpose(image).convert("RGB")
+    image = ImageOps.exif_transpose(image)
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    return Image.composite(image.convert("RGB"), white, image.getchannel("A"))
 
 
 def resized(image, size, resample):

@@ -13,7 +13,7 @@ pub enum Preprocess {
     Text(TextPreprocess),
 }
 
-/// Decode, orient by EXIF, convert to RGB, resize, crop, scale to 0…1, normalise by channel.
+/// Decode, orient by EXIF, lay over white where transparent, convert to RGB, resize, crop, scale to 0…1, normalise by channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImagePreprocess {

@@ -1,7 +1,11 @@
 //! Encoded bytes → RGB as Pillow's `convert("RGB")` makes it, oriented by EXIF.
 //!
-//! The format is told by the content, never by the name.  Grey is repeated, transparency is dropped (not blended), a
-//! palette is looked up, of an animation the first frame counts.
+//! The format is told by the content, never by the name.  Grey is repeated, a palette is looked up, of an animation the
+//! first frame counts.
+//!
+//! **Deviation:** transparent pixels are laid over white, as a page shows them.  Pillow drops the transparency and keeps
+//! whatever colour lies behind it, mostly black or smears: on drawings a probe lost five points of accuracy by that
+//! (emoji, five divisions: 0.713 against 0.766).
 //!
 //! **Deviation:** 16 bits a channel are reduced to their high 8.  Pillow does so for colour, but clips 16-bit grey at 255,
 //! which turns most medical pictures white.
@@ -95,13 +99,25 @@ fn rgb(picture: DynamicImage) -> Rgb {
     let values = match picture {
         DynamicImage::ImageRgb8(p) => p.into_raw(),
         DynamicImage::ImageLuma8(p) => p.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
-        DynamicImage::ImageLumaA8(p) => p.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(p) => p.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect(),
+        DynamicImage::ImageLumaA8(p) => p.pixels().flat_map(|p| [over_white(p.0[0], p.0[1]); 3]).collect(),
+        DynamicImage::ImageRgba8(p) => {
+            p.pixels().flat_map(|p| [0, 1, 2].map(|c| over_white(p.0[c], p.0[3]))).collect()
+        }
         DynamicImage::ImageLuma16(p) => p.as_raw().iter().flat_map(|v| [high(v); 3]).collect(),
-        DynamicImage::ImageLumaA16(p) => p.pixels().flat_map(|p| [high(&p.0[0]); 3]).collect(),
+        DynamicImage::ImageLumaA16(p) => {
+            p.pixels().flat_map(|p| [over_white(high(&p.0[0]), high(&p.0[1])); 3]).collect()
+        }
         DynamicImage::ImageRgb16(p) => p.as_raw().iter().map(high).collect(),
-        DynamicImage::ImageRgba16(p) => p.pixels().flat_map(|p| [0, 1, 2].map(|c| high(&p.0[c]))).collect(),
+        DynamicImage::ImageRgba16(p) => {
+            p.pixels().flat_map(|p| [0, 1, 2].map(|c| over_white(high(&p.0[c]), high(&p.0[3])))).collect()
+        }
         other => other.into_rgb8().into_raw(),
     };
     Rgb { width, height, values }
+}
+
+/// What is seen of a value behind that much transparency on a white page.
+fn over_white(value: u8, alpha: u8) -> u8 {
+    let (v, a) = (u32::from(value), u32::from(alpha));
+    ((v * a + 255 * (255 - a) + 127) / 255) as u8
 }
