@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use headstart_core::{Array, Batch, Values};
-use headstart_engine::{Device, Network, Rng, Sgd, cross_entropy, last_axis_as_rows as rows, span_loss};
+use headstart_core::{Array, Batch, Rng, Values};
+use headstart_engine::{Device, Network, Sgd, cross_entropy, last_axis_as_rows as rows, span_loss};
 use headstart_graph::{Graph, Op, Tensor, Weights};
 use headstart_zoo::BuildOptions;
 use headstart_zoo::bert::{self, BertConfig};

@@ -1,8 +1,8 @@
 //! `cargo xtask gpu-smoke`: the same small network on the processor and on the GPU must answer the same, forward,
 //! backward and after training steps.  Needs a build with `--features gpu`, which the chore starts itself.
 
-use headstart_core::{Array, Batch, Values};
-use headstart_engine::{Device, EngineError, Network, Rng, Sgd, cross_entropy, random_weights};
+use headstart_core::{Array, Batch, Rng, Values};
+use headstart_engine::{Device, EngineError, Network, Sgd, cross_entropy, random_weights};
 use headstart_graph::{Conv, Graph, GraphBuilder, GraphError, Padding};
 
 /// Largest difference allowed, relative to the largest number compared.

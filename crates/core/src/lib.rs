@@ -2,18 +2,22 @@
 //! counting: a stage imports this crate and never a sibling stage.
 
 mod batch;
+mod calibration;
 mod dataset;
 mod features;
 mod metrics;
 mod plan;
+mod rng;
 mod splits;
 mod verdict;
 
 pub use batch::{Array, Batch, Values};
+pub use calibration::{ReliabilityBin, reliability};
 pub use dataset::{Dataset, Diagnostic, Example, Input, Modality, SplitName};
 pub use features::Features;
 pub use metrics::{ClassMetrics, Metrics};
 pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, Scaling, SplitPlan};
+pub use rng::Rng;
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};
 pub use verdict::{Comparison, Interval, Verdict};
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reliability;
+
 /// Measures of a classifier on labelled examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -36,8 +38,6 @@ pub struct ClassMetrics {
     pub f1: f64,
 }
 
-const ECE_BINS: usize = 15;
-
 impl Metrics {
     /// Judges probabilities `[n, n_classes]`, row-major, against the true classes.  Of equal probabilities the first
     /// counts as the prediction.
@@ -55,15 +55,8 @@ impl Metrics {
         let n = truth.len();
         assert_eq!(probabilities.len(), n * k, "one probability for each class of each example");
         let mut confusion = vec![vec![0usize; k]; k];
-        let mut bins = [(0usize, 0.0f64, 0.0f64); ECE_BINS];
         for (row, &t) in probabilities.chunks_exact(k.max(1)).zip(truth) {
-            let p = argmax(row);
-            confusion[t][p] += 1;
-            let confidence = f64::from(row[p]);
-            let bin = ((confidence * ECE_BINS as f64).ceil() as usize).clamp(1, ECE_BINS) - 1;
-            bins[bin].0 += 1;
-            bins[bin].1 += confidence;
-            bins[bin].2 += f64::from(u8::from(p == t));
+            confusion[t][argmax(row)] += 1;
         }
         let share = |a: usize, b: usize| if b == 0 { 0.0 } else { a as f64 / b as f64 };
         let mut per_class = Vec::with_capacity(k);
@@ -94,7 +87,11 @@ impl Metrics {
             accuracy: share(right, n),
             balanced_accuracy: mean(&recalls),
             macro_f1: mean(&f1s),
-            ece: bins.iter().map(|(_, conf, acc)| (conf - acc).abs()).sum::<f64>() / n.max(1) as f64,
+            ece: reliability(k, probabilities, truth)
+                .iter()
+                .map(|b| b.n as f64 * (b.confidence - b.accuracy).abs())
+                .sum::<f64>()
+                / n.max(1) as f64,
             confusion,
             classes: per_class,
         }

@@ -263,10 +263,10 @@ fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
 
 #[cfg(test)]
 mod tests {
-    use headstart_core::{Array, Batch};
+    use headstart_core::{Array, Batch, Rng};
     use headstart_graph::{Conv, GraphBuilder, Op, Padding, Weights};
 
-    use crate::{AdamW, Device, Network, Rng, cross_entropy, random_weights};
+    use crate::{AdamW, Device, Network, cross_entropy, random_weights};
 
     /// Every operator of this file, small and large planes, strides, and padding that differs by side.
     fn train(n_threads: usize) -> (Vec<f32>, Weights) {

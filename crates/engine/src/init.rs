@@ -1,8 +1,7 @@
 //! The weights of a network that starts from nothing.
 
+use headstart_core::Rng;
 use headstart_graph::{Graph, GraphError, Init, Tensor, Weights};
-
-use crate::Rng;
 
 /// Draws every parameter from the distribution its graph declares.  A parameter's numbers depend on the seed and its
 /// name only.

@@ -3,9 +3,9 @@
 use burn_backend::ops::{ActivationOps, ConvOptions, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn_backend::{FloatDType, IntDType, Scalar, Slice};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
+use headstart_core::Rng;
 use headstart_graph::{Node, Op};
 
-use crate::Rng;
 use crate::custom;
 use crate::tensor::{T, dims, from_f32, reshape, scale};
 

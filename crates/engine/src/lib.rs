@@ -11,7 +11,6 @@ mod interpret;
 mod loss;
 mod network;
 mod optimiser;
-mod rng;
 mod tensor;
 
 pub use device::Device;
@@ -20,4 +19,3 @@ pub use init::random_weights;
 pub use loss::{cross_entropy, last_axis_as_rows, span_loss};
 pub use network::{Gradients, LossInput, Network};
 pub use optimiser::{AdamW, Optimiser, Sgd, one_cycle};
-pub use rng::Rng;

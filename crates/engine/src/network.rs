@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::{Dispatch as B, DispatchDevice};
-use headstart_core::{Array, Batch, Values};
+use headstart_core::{Array, Batch, Rng, Values};
 use headstart_graph::{Dim, Graph, InputSpec, Node, Role, Tensor, ValueId, ValueKind, Weights};
 
 use crate::interpret::{BatchStatistics, Mode, apply};
 use crate::tensor::{T, from_array, from_f32, scale, to_array};
-use crate::{Device, EngineError, Optimiser, Rng};
+use crate::{Device, EngineError, Optimiser};
 
 /// A graph that can run.
 ///

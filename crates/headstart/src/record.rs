@@ -348,7 +348,7 @@ fn report_data(
         metrics: proof.metrics.clone(),
         accuracy_ci95: proof.accuracy_ci95,
         comparisons: proof.comparisons.clone(),
-        reliability: headstart_report::reliability(dataset.classes.len(), &proof.probabilities, &proof.truth),
+        reliability: headstart_core::reliability(dataset.classes.len(), &proof.probabilities, &proof.truth),
         scratch: rival.map(|r| ScratchCurve {
             passes: r
                 .curve()

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use headstart_core::{
     BaselinePlan, Comparison, Diagnostic, GroupPlan, GroupState, HeadPlan, Metrics, Modality, Plan,
-    SplitName, SplitPlan, Verdict,
+    SplitName, SplitPlan, Verdict, reliability,
 };
 use headstart_graph::Card;
 use headstart_report::{
     CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, reliability, summary,
+    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, summary,
     verdict_sentence,
 };
 

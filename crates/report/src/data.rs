@@ -1,6 +1,6 @@
 //! All that a report says, as plain data.
 
-use headstart_core::{Comparison, Diagnostic, Interval, Metrics, Plan, SplitName, Verdict};
+use headstart_core::{Comparison, Diagnostic, Interval, Metrics, Plan, ReliabilityBin, SplitName, Verdict};
 use headstart_graph::Card;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub struct ReportData {
     pub accuracy_ci95: Interval,
     /// What it had to beat.
     pub comparisons: Vec<Comparison>,
-    /// Confidence against accuracy: [`reliability`].  Empty if unknown.
+    /// Confidence against accuracy: [`headstart_core::reliability`].  Empty if unknown.
     pub reliability: Vec<ReliabilityBin>,
     /// How the rival from random weights learned.
     pub scratch: Option<ScratchCurve>,
@@ -77,17 +77,6 @@ pub struct ClassCounts {
     pub n_valid: usize,
     /// Judged by.
     pub n_test: usize,
-}
-
-/// Test examples whose highest probability lies in one bin.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ReliabilityBin {
-    /// Mean of their highest probabilities.
-    pub confidence: f64,
-    /// Share of them that were right.
-    pub accuracy: f64,
-    /// How many.
-    pub n: usize,
 }
 
 /// How the rival from random weights learned.
@@ -239,35 +228,6 @@ impl Picture {
         };
         format!("data:image/{kind};base64,{}", base64::engine::general_purpose::STANDARD.encode(&self.bytes))
     }
-}
-
-/// Bins test examples by their highest probability: as many equal bins as [`Metrics::ece`] has, empty ones left out.
-///
-/// `probabilities` are `[n, n_classes]`, row-major.
-///
-/// ```
-/// use headstart_report::reliability;
-/// let bins = reliability(2, &[0.9, 0.1, 0.1, 0.9, 0.55, 0.45], &[0, 0, 0]);
-/// assert_eq!(bins.len(), 2);
-/// assert_eq!((bins[0].n, bins[0].accuracy), (1, 1.0));
-/// assert_eq!((bins[1].n, bins[1].accuracy), (2, 0.5));
-/// ```
-pub fn reliability(n_classes: usize, probabilities: &[f32], truth: &[usize]) -> Vec<ReliabilityBin> {
-    const N_BINS: usize = 15;
-    let mut bins = [(0usize, 0.0f64, 0usize); N_BINS];
-    for (row, &t) in probabilities.chunks_exact(n_classes.max(1)).zip(truth) {
-        // Of equal probabilities the first counts as the prediction, as in `Metrics::of`.
-        let p = (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-        let confidence = f64::from(row[p]);
-        let bin = &mut bins[((confidence * N_BINS as f64).ceil() as usize).clamp(1, N_BINS) - 1];
-        *bin = (bin.0 + 1, bin.1 + confidence, bin.2 + usize::from(p == t));
-    }
-    let mean = |(n, confidence, right): (usize, f64, usize)| ReliabilityBin {
-        confidence: confidence / n as f64,
-        accuracy: right as f64 / n as f64,
-        n,
-    };
-    bins.into_iter().filter(|b| b.0 > 0).map(mean).collect()
 }
 
 /// Bytes as base64, so that the data is no page of numbers as JSON.

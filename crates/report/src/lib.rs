@@ -15,7 +15,7 @@ mod summary;
 
 pub use data::{
     CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, Picture, ReliabilityBin, ReportData, ScratchCurve, ScratchPass, Timing, reliability,
+    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing,
 };
 pub use markdown::markdown;
 pub use page::html;

@@ -3,8 +3,8 @@
 
 use maud::{Markup, html};
 
-use crate::data::ReliabilityBin;
 use crate::number::{counted, share, short};
+use headstart_core::ReliabilityBin;
 
 /// A stretch of numbers that is drawn from left to right or from bottom to top.
 #[derive(Debug, Clone, Copy)]

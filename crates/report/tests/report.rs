@@ -3,12 +3,12 @@
 use expect_test::expect;
 use headstart_core::{
     Comparison, Diagnostic, GroupPlan, GroupState, HeadPlan, Metrics, Modality, Plan, SplitName, SplitPlan,
-    Verdict,
+    Verdict, reliability,
 };
 use headstart_graph::Card;
 use headstart_report::{
     CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, reliability, summary,
+    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, summary,
     verdict_sentence,
 };
 use scraper::{Html, Selector};

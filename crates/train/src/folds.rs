@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use headstart_core::Features;
 
-use crate::rng::SplitMix64;
+use headstart_core::Rng;
 
 /// The fold in which each row is held out; none for rows that always stay in training.
 pub(crate) struct Folds {
@@ -41,7 +41,7 @@ pub(crate) fn divide(
     if n_folds < 2 {
         return Folds { of_row, n_folds: 0 };
     }
-    SplitMix64::new(seed).shuffle(&mut order);
+    Rng::new(seed).shuffle(&mut order);
     order.sort_by_key(|&u| std::cmp::Reverse(units[u].len()));
     let mut held = vec![vec![0usize; n_classes]; n_folds];
     let mut size = vec![0usize; n_folds];

@@ -9,7 +9,6 @@ mod logistic;
 mod network;
 mod objective;
 mod predict;
-mod rng;
 mod standardise;
 
 pub use error::TrainError;

@@ -1,7 +1,7 @@
 //! The loop that trains a network: shuffled passes of AdamW under one cycle of the learning rate.
 
-use headstart_core::Batch;
-use headstart_engine::{AdamW, EngineError, Network, Rng, cross_entropy, one_cycle};
+use headstart_core::{Batch, Rng};
+use headstart_engine::{AdamW, EngineError, Network, cross_entropy, one_cycle};
 use headstart_graph::rewrite::FreezeMask;
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,8 @@
 //! 95 % intervals of one measure.
 
-use headstart_core::Interval;
+use headstart_core::{Interval, Rng};
 use rayon::prelude::*;
 use statrs::distribution::{Beta, ContinuousCDF};
-
-use crate::rng::SplitMix64;
 
 /// Half of what a 95 % interval leaves out.
 pub(crate) const TAIL: f64 = 0.025;
@@ -83,7 +81,7 @@ pub fn bootstrap(
         .map_init(
             || vec![0usize; n],
             |idx, r| {
-                let mut rng = SplitMix64::new(seed, r as u64);
+                let mut rng = Rng::stream(seed, r as u64);
                 idx.iter_mut().for_each(|i| *i = rng.below(n));
                 metric(idx)
             },

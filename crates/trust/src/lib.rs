@@ -2,14 +2,11 @@
 //! its probabilities mean what they say.  Draws no conclusions of its own: the rule from intervals to a verdict is
 //! [`headstart_core::Verdict::of`].
 
-mod calibration;
 mod error;
 mod interval;
 mod paired;
-mod rng;
 mod verdict;
 
-pub use calibration::{ReliabilityBin, reliability};
 pub use error::TrustError;
 pub use interval::{bootstrap, clopper_pearson, wilson};
 pub use paired::{mcnemar_p, paired_gain};

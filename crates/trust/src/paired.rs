@@ -1,10 +1,9 @@
 //! Two predictors on the same test examples: only the examples where they differ say which is better.
 
-use headstart_core::Interval;
+use headstart_core::{Interval, Rng};
 use rayon::prelude::*;
 
 use crate::interval::{TAIL, clopper_pearson, percentile};
-use crate::rng::SplitMix64;
 
 /// 95 % interval of accuracy(a) − accuracy(b), from a bootstrap over examples that keeps both answers paired
 /// (Efron, 1979), widened where the exact test of McNemar (1947) is less sure than the bootstrap.
@@ -45,7 +44,7 @@ pub fn paired_gain(correct_a: &[bool], correct_b: &[bool], n_resamples: usize, s
     let mut gains: Vec<f64> = (0..n_resamples.max(1))
         .into_par_iter()
         .map(|r| {
-            let mut rng = SplitMix64::new(seed, r as u64);
+            let mut rng = Rng::stream(seed, r as u64);
             f64::from((0..n).map(|_| difference[rng.below(n)]).sum::<i32>()) / n as f64
         })
         .collect();

@@ -1,3 +1,5 @@
+//! Divisions: shares, groups, copies, given parts.
+
 use std::collections::HashSet;
 
 use headstart_core::{Example, Input, Modality};

@@ -24,7 +24,7 @@ pub(crate) fn section(d: &ReportData) -> Markup {
 
 fn in_words(d: &ReportData) -> String {
     let n: usize = d.reliability.iter().map(|b| b.n).sum();
-    let mean = |f: fn(&crate::ReliabilityBin) -> f64| {
+    let mean = |f: fn(&headstart_core::ReliabilityBin) -> f64| {
         d.reliability.iter().map(|b| f(b) * b.n as f64).sum::<f64>() / n.max(1) as f64
     };
     let (confidence, accuracy) = (mean(|b| b.confidence), mean(|b| b.accuracy));

@@ -1,3 +1,5 @@
+//! The pipeline against hand-made pictures.
+
 use headstart_graph::Filter;
 
 use super::*;

@@ -3,7 +3,7 @@
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and fixed for ever, unlike a library's default generator.
 ///
 /// ```
-/// use headstart_engine::Rng;
+/// use headstart_core::Rng;
 /// assert_eq!(Rng::new(0).next_u64(), 0xE220_A839_7B1D_CDAF);
 /// ```
 #[derive(Debug, Clone)]
@@ -22,6 +22,12 @@ impl Rng {
             h = (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
         }
         Rng(h)
+    }
+
+    /// Stream number `stream` of a seed; streams can be drawn in parallel.
+    pub fn stream(seed: u64, stream: u64) -> Self {
+        let start = Rng(seed).next_u64() ^ stream.wrapping_mul(0xD134_2543_DE82_EF95);
+        Rng(Rng(start).next_u64())
     }
 
     /// 64 random bits.
@@ -45,7 +51,7 @@ impl Rng {
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
 
-    /// Uniform in 0..n; n must be positive.
+    /// Uniform in 0..n by the high half of a 128-bit product (Lemire, 2019); n must be positive.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
