@@ -7,7 +7,7 @@ use headstart_core::Rng;
 use headstart_graph::{Node, Op};
 
 use crate::custom;
-use crate::tensor::{T, dims, from_f32, reshape, scale};
+use crate::tensor::{T, dims, from_f32, reshape, scale, untracked};
 
 /// Inference, or training with its source of random masks.
 pub(crate) enum Mode<'a> {
@@ -117,6 +117,17 @@ pub(crate) fn apply(
         Op::MatMul => B::float_matmul(x, next()),
         Op::Add => B::float_add(x, next()),
         Op::Mul => B::float_mul(x, next()),
+        Op::Scale { by } => scale(x, *by),
+        Op::ChannelScale { axis } => {
+            let mut shape = vec![1; dims(&x).len()];
+            shape[*axis] = dims(&x)[*axis];
+            let scaled = B::float_mul(x, reshape(next(), &shape));
+            match rest.next() {
+                Some(bias) => B::float_add(scaled, reshape(bias, &shape)),
+                None => scaled,
+            }
+        }
+        Op::DoraGain { scaling } => dora_gain(x, [next(), next(), next()], *scaling),
         Op::Concat { axis } => {
             let mut all = vec![x];
             all.extend(rest);
@@ -190,6 +201,20 @@ fn gelu_tanh(x: T) -> T {
     let inner = B::float_add(x.clone(), scale(cube, 0.044_715));
     let tanh = B::float_tanh(scale(inner, (2.0 / std::f64::consts::PI).sqrt()));
     scale(B::float_mul(x, B::float_add_scalar(tanh, Scalar::Float(1.0))), 0.5)
+}
+
+/// `m / ‖W + s·B·A‖` by output; the norm is a constant for gradients.
+fn dora_gain(magnitude: T, [weight, a, b]: [T; 3], scaling: f64) -> T {
+    let [weight, a, b] = [weight, a, b].map(untracked);
+    let rows = |t: T| {
+        let shape = dims(&t);
+        reshape(t, &[shape[0], shape[1..].iter().product()])
+    };
+    let update = scale(B::float_matmul(rows(b), rows(a)), scaling);
+    let sum = B::float_add(rows(weight), update);
+    let n = dims(&sum)[0];
+    let norm = B::float_sqrt(B::float_sum_dim(B::float_mul(sum.clone(), sum), 1));
+    B::float_div(magnitude, reshape(B::float_clamp_min(norm, Scalar::Float(1e-12)), &[n]))
 }
 
 fn attention(query: T, key: T, value: T, mask: Option<T>, heads: usize) -> T {

@@ -9,7 +9,7 @@ use headstart_core::{Array, Batch, Rng, Values};
 use headstart_graph::{Dim, Graph, InputSpec, Node, Role, Tensor, ValueId, ValueKind, Weights};
 
 use crate::interpret::{BatchStatistics, Mode, apply};
-use crate::tensor::{T, from_array, from_f32, scale, to_array};
+use crate::tensor::{T, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Optimiser};
 
 /// A graph that can run.
@@ -234,14 +234,6 @@ impl Gradients {
                 Ok((name.to_string(), values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()))
             })
             .collect()
-    }
-}
-
-fn untracked(t: T) -> T {
-    if t.autodiff == burn_dispatch::DispatchAutodiffContext::Disabled {
-        t
-    } else {
-        <B as AutodiffBackend>::inner(t)
     }
 }
 

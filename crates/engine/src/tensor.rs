@@ -48,3 +48,12 @@ pub(crate) fn reshape(t: T, shape: &[usize]) -> T {
 pub(crate) fn scale(t: T, by: f64) -> T {
     B::float_mul_scalar(t, Scalar::Float(by))
 }
+
+/// The same values without gradients.
+pub(crate) fn untracked(t: T) -> T {
+    if t.autodiff == burn_dispatch::DispatchAutodiffContext::Disabled {
+        t
+    } else {
+        <B as burn_backend::AutodiffBackend>::inner(t)
+    }
+}

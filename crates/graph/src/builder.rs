@@ -171,6 +171,11 @@ impl GraphBuilder {
         Ok(self.value(&name, ValueKind::Param(param), Shape::fixed(shape)))
     }
 
+    /// Declares a parameter that another graph has.
+    pub(crate) fn declare(&mut self, name: String, param: Param) -> Result<ValueId, GraphError> {
+        self.tensor(name, &param.shape, param.role, param.init)
+    }
+
     /// Applies an operator.
     pub fn node(&mut self, path: &str, op: Op, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
         if !self.paths.insert(path.to_string()) {

@@ -42,6 +42,12 @@ pub enum GraphError {
     /// Two shapes that must be equal are not.
     #[error("expected shape {want}, got {got}")]
     Shape { want: Shape, got: Shape },
+    /// An adapter cannot stand beside a node.
+    #[error("node `{node}` ({op}) cannot be adapted: {why}")]
+    NotAdaptable { node: String, op: &'static str, why: String },
+    /// An adapter cannot be folded into the weights beside it.
+    #[error("the bottleneck at `{0}` cannot be merged: no single layer computes the same")]
+    NotMergeable(String),
     /// A selection pattern matched no parameter.
     #[error("pattern `{0}` matches no parameter group; groups are: {1}")]
     NoMatch(String, String),

@@ -101,6 +101,14 @@ pub enum Op {
     Add,
     /// Elementwise product with broadcasting.
     Mul,
+    /// Product with a fixed number.
+    Scale { by: f64 },
+    /// `x · scale + bias` along one axis: `x`, `scale [c]`, `bias? [c]`, with `c` the length of `axis`.
+    ChannelScale { axis: usize },
+    /// What DoRA multiplies a layer's result by, one number an output (Liu et al., 2024): `m / ‖W + scaling·B·A‖` of
+    /// `m [out]`, `W [out, …]`, `A [rank, …]` and `B [out, rank, …]`, the norm over all but the first axis.  No gradient
+    /// flows through the norm (section 4.3 of the paper).
+    DoraGain { scaling: f64 },
     /// Joins values along `axis`.
     Concat { axis: usize },
     /// Takes position `index` of `axis` and drops the axis (BERT's `[CLS]` is `Select { 1, 0 }`).
@@ -146,6 +154,9 @@ impl Op {
             Op::MatMul => "MatMul",
             Op::Add => "Add",
             Op::Mul => "Mul",
+            Op::Scale { .. } => "Scale",
+            Op::ChannelScale { .. } => "ChannelScale",
+            Op::DoraGain { .. } => "DoraGain",
             Op::Concat { .. } => "Concat",
             Op::Select { .. } => "Select",
             Op::Dropout { .. } => "Dropout",
@@ -163,6 +174,8 @@ impl Op {
         match self {
             Op::Conv2d { .. } | Op::Linear => (2, 3),
             Op::BatchNorm { .. } => (5, 5),
+            Op::ChannelScale { .. } => (2, 3),
+            Op::DoraGain { .. } => (4, 4),
             Op::LayerNorm { .. } => (3, 3),
             Op::MatMul | Op::Add | Op::Mul | Op::Embedding | Op::MaskedMean => (2, 2),
             Op::Concat { .. } => (1, usize::MAX),

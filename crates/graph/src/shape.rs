@@ -197,6 +197,7 @@ pub(crate) fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         | Op::Dropout { .. }
         | Op::DropPath { .. }
         | Op::L2Normalize
+        | Op::Scale { .. }
         | Op::PositionIds { .. } => Ok(x.clone()),
         Op::Softmax { axis } => {
             if *axis < x.rank() {
@@ -253,6 +254,22 @@ pub(crate) fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
             Ok(Shape(dims))
         }
         Op::Add | Op::Mul => broadcast(x, inputs[1]),
+        Op::ChannelScale { axis } => {
+            let c = x.known(*axis).ok_or_else(|| format!("axis {axis} must be a known number"))?;
+            for (s, what) in inputs[1..].iter().zip(["the scale", "the bias"]) {
+                weight_vector(c, s, what)?;
+            }
+            Ok(x.clone())
+        }
+        Op::DoraGain { .. } => {
+            let (w, a, b) = (inputs[1], inputs[2], inputs[3]);
+            let fits = w.rank() >= 2 && a.0.get(1..) == w.0.get(1..) && b.0.first() == w.0.first();
+            if !fits || b.0.get(1) != a.0.first() {
+                return Err("A and B must multiply to the shape of W".into());
+            }
+            weight_vector(number(w, 0, "out")?, x, "the magnitude")?;
+            Ok(x.clone())
+        }
         Op::Concat { axis } => {
             if *axis >= x.rank() {
                 return Err(format!("there is no axis {axis}"));

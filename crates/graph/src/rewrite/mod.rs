@@ -1,17 +1,22 @@
 //! The rewrites that transfer learning is made of, one a file, written once for all architectures.
 
+mod adapt;
 mod append;
+mod copy;
 mod cut;
 mod fold;
 mod freeze;
+mod frontier;
 mod graft;
 mod resize;
 mod tap;
 
+pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magnitudes};
 pub use append::append;
 pub use cut::{cut, cut_at};
 pub use fold::fold;
 pub use freeze::{FreezeMask, Group, groups};
+pub use frontier::{Divided, split_at_frontier};
 pub use graft::{HeadSpec, graft};
 pub use resize::resize;
 pub use tap::{Tap, tap, tap_at};
