@@ -109,7 +109,7 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
 
     let labels = flat_labels(&golden);
     let (loss, gradients) = network.gradients(&batch, &|_| true, &|made| {
-        let (output, device) = (made.output, made.device);
+        let (output, device) = (made.output(), made.device);
         match &labels {
             Labels::Classes(labels) => cross_entropy(rows(output), labels, device),
             Labels::Spans { start, end } => span_loss(output, start, end, device),
@@ -134,7 +134,7 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
             let loss = network.step(
                 &batch,
                 &|_| true,
-                &|made| cross_entropy(made.output, labels, made.device),
+                &|made| cross_entropy(made.output(), labels, made.device),
                 &mut sgd,
                 &mut rng,
             )?;

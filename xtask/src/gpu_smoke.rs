@@ -43,7 +43,7 @@ fn numbers(device: &Device) -> Result<[Vec<f64>; 3], EngineError> {
     let batch = Batch::image(Array::f32(&[n, 3, size, size], pixels));
     let labels = [0, 1, 2, 0];
     let Values::F32(logits) = network.infer(&batch)?.values else { unreachable!("logits are f32") };
-    let loss = |made: headstart_engine::LossInput<'_>| cross_entropy(made.output, &labels, made.device);
+    let loss = |made: headstart_engine::LossInput<'_>| cross_entropy(made.output(), &labels, made.device);
     let (_, gradients) = network.gradients(&batch, &|_| true, &loss)?;
     let norms = gradients.norms(&graph)?.into_iter().map(|(_, n)| n).collect();
     let mut sgd = Sgd::new(0.05, 0.9, 1e-4);

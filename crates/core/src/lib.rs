@@ -8,7 +8,9 @@ mod features;
 mod metrics;
 mod plan;
 mod rng;
+mod schedule;
 mod splits;
+mod training;
 mod verdict;
 
 pub use batch::{Array, Batch, Values};
@@ -18,7 +20,12 @@ pub use features::Features;
 pub use metrics::{ClassMetrics, Metrics};
 pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, Scaling, SplitPlan};
 pub use rng::Rng;
+pub use schedule::Schedule;
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};
+pub use training::{
+    Balance, BatchNorm, Forecast, GroupRate, HeadStart, Interpolation, Objective, OptimiserPlan, Phase, Regulariser,
+    TrainingPlan,
+};
 pub use verdict::{Comparison, Interval, Verdict};
 
 /// How far a long piece of work is: `(done, total)`.  Called from any thread.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Modality;
+use crate::{Modality, TrainingPlan};
 
 /// A whole run, decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Plan {
     pub split: SplitPlan,
     /// How the head is fitted.
     pub head: HeadPlan,
+    /// How the network is trained; none where it stays frozen.
+    pub training: Option<TrainingPlan>,
     /// The rival from random weights; none if it was declined.
     pub baseline: Option<BaselinePlan>,
     /// Weights of the source that the plan does not use, by name.
@@ -95,14 +97,18 @@ pub struct BaselinePlan {
 }
 
 /// What happens to one group of parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupPlan {
     /// The group.
     pub name: String,
     /// Learned numbers in it.
     pub n_parameters: usize,
-    /// Frozen or trained.
+    /// Those of them that learn, new ones of adapters among them.
+    pub n_learning: usize,
+    /// Frozen, trained or adapted.
     pub state: GroupState,
+    /// Highest learning rate, where gradients train it.
+    pub lr_max: Option<f64>,
 }
 
 /// What happens to a parameter.
@@ -113,4 +119,6 @@ pub enum GroupState {
     Frozen,
     /// Learns.
     Trained,
+    /// Stays, with new parameters beside it that learn.
+    Adapted,
 }

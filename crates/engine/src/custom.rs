@@ -299,7 +299,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("a pool");
         let losses = pool.install(|| {
             let mut step = || {
-                let loss = |i: crate::LossInput<'_>| cross_entropy(i.output, &labels, i.device);
+                let loss = |i: crate::LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
                 net.step(&batch, &|_| true, &loss, &mut optimiser, &mut rng).expect("a step")
             };
             (0..4).map(|_| step()).collect()

@@ -21,6 +21,9 @@ pub enum EngineError {
     /// The device could not hand a result back.
     #[error("reading from the device: {0}")]
     Read(String),
+    /// A kept state of an optimiser does not fit.
+    #[error("{0}")]
+    State(String),
     /// A loss or gradient is not a number any more.
     #[error("the loss became {0}; a lower learning rate may help")]
     NotFinite(f32),

@@ -6,9 +6,17 @@ use headstart_graph::{Graph, GraphError, Init, Tensor, Weights};
 /// Draws every parameter from the distribution its graph declares.  A parameter's numbers depend on the seed and its
 /// name only.
 pub fn random_weights(graph: &Graph, seed: u64) -> Result<Weights, GraphError> {
+    fill_missing(graph, Weights::new(), seed)
+}
+
+/// Draws every parameter that `weights` lacks, as [`random_weights`] does; those it has stay, in the graph's order.
+pub fn fill_missing(graph: &Graph, weights: Weights, seed: u64) -> Result<Weights, GraphError> {
     graph
         .params()
         .map(|(_, name, param)| {
+            if let Some(known) = weights.get(name) {
+                return Ok((name.to_string(), known.clone()));
+            }
             let n = param.shape.iter().product::<usize>();
             let mut rng = Rng::named(seed, name);
             let values: Vec<f32> = match param.init {

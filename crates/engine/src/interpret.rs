@@ -13,13 +13,23 @@ use crate::tensor::{T, dims, from_f32, reshape, scale, untracked};
 pub(crate) enum Mode<'a> {
     /// Running statistics, no dropout.
     Inference,
-    /// Batch statistics, dropout; running statistics that changed are collected.
+    /// Dropout; batch norm by its policy.
     Training {
         /// Draws the masks of dropout.
         rng: &'a mut Rng,
-        /// `(node path, batch mean, unbiased batch variance, momentum)` of every batch norm.
-        statistics: &'a mut Vec<BatchStatistics>,
+        /// Statistics of the batch that batch norms measured, to update the running ones with; none where batch norm
+        /// goes by the running ones.
+        statistics: Option<&'a mut Vec<BatchStatistics>>,
     },
+}
+
+/// What batch norm does in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchNormPolicy {
+    /// Normalises by the batch's statistics and updates the running ones.
+    Batch,
+    /// Normalises by the source's running statistics, which stay: right for small data, where a batch says little.
+    Frozen,
 }
 
 /// What a batch norm measured in training.
@@ -67,8 +77,8 @@ pub(crate) fn apply(
         Op::BatchNorm { eps, momentum } => {
             let (weight, bias, mean, variance) = (next(), next(), next(), next());
             match mode {
-                Mode::Inference => batch_norm(x, [weight, bias, mean, variance], *eps),
-                Mode::Training { statistics, .. } => {
+                Mode::Inference | Mode::Training { statistics: None, .. } => batch_norm(x, [weight, bias, mean, variance], *eps),
+                Mode::Training { statistics: Some(statistics), .. } => {
                     let shape = dims(&x);
                     let n = (shape.iter().product::<usize>() / shape[1]) as f64;
                     let [output, mean, variance] = custom::batch_norm_train(x, weight, bias, *eps);

@@ -3,6 +3,7 @@
 //! An interpreter over Burn's run-time-dispatched tensors: one `match` over the operators (`interpret.rs`), gradients
 //! by Burn's autodiff.  It knows no architecture, file, recipe or task.
 
+mod checkpointing;
 mod custom;
 mod device;
 mod error;
@@ -15,7 +16,8 @@ mod tensor;
 
 pub use device::Device;
 pub use error::EngineError;
-pub use init::random_weights;
+pub use init::{fill_missing, random_weights};
 pub use loss::{cross_entropy, last_axis_as_rows, span_loss};
-pub use network::{Gradients, LossInput, Network};
-pub use optimiser::{AdamW, Optimiser, Sgd, one_cycle};
+pub use interpret::BatchNormPolicy;
+pub use network::{Anchor, Gradients, LossInput, Network, TrainMode};
+pub use optimiser::{AdamW, Optimiser, Rate, Rates, Sgd};

@@ -1,14 +1,14 @@
 //! A graph with its weights on a device: runs forward, and backward through what learns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
-use burn_dispatch::{Dispatch as B, DispatchDevice};
+use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, Batch, Rng, Values};
 use headstart_graph::{Dim, Graph, InputSpec, Node, Role, Tensor, ValueId, ValueKind, Weights};
 
-use crate::interpret::{BatchStatistics, Mode, apply};
+use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
 use crate::tensor::{T, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Optimiser};
 
@@ -44,7 +44,7 @@ pub struct Network {
 /// Gradients of a loss by parameter.
 #[derive(Debug)]
 pub struct Gradients {
-    by_param: HashMap<ValueId, T>,
+    pub(crate) by_param: HashMap<ValueId, T>,
 }
 
 impl Network {
@@ -74,15 +74,27 @@ impl Network {
 
     /// The main output in inference: batch norm by running statistics, no dropout.
     pub fn infer(&self, batch: &Batch) -> Result<Array, EngineError> {
-        to_array(self.run(batch, &|id| self.params[id.index()].clone(), &mut Mode::Inference, 0)?)
+        self.infer_output(batch, 0)
     }
 
     /// Output number `output_idx` in inference.
     pub fn infer_output(&self, batch: &Batch, output_idx: usize) -> Result<Array, EngineError> {
-        to_array(self.run(batch, &|id| self.params[id.index()].clone(), &mut Mode::Inference, output_idx)?)
+        to_array(self.infer_raw(batch)?.swap_remove(output_idx))
     }
 
-    /// Gradients of `loss(main output)` with respect to every learned parameter for which `learns` holds, in inference
+    /// All outputs in inference, in the graph's order.
+    pub fn infer_all(&self, batch: &Batch) -> Result<Vec<Array>, EngineError> {
+        self.infer_raw(batch)?.into_iter().map(to_array).collect()
+    }
+
+    fn infer_raw(&self, batch: &Batch) -> Result<Vec<T>, EngineError> {
+        let mut values = self.inputs(batch)?;
+        let param = |id: ValueId| self.plain(id);
+        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, &mut Mode::Inference);
+        Ok(self.take_outputs(&mut values))
+    }
+
+    /// Gradients of `loss(outputs)` with respect to every learned parameter for which `learns` holds, in inference
     /// mode: batch norm by running statistics, no dropout.  Returns the loss and the gradients.
     pub fn gradients(
         &self,
@@ -91,6 +103,41 @@ impl Network {
         loss: &dyn Fn(LossInput<'_>) -> T,
     ) -> Result<(f32, Gradients), EngineError> {
         self.backward(batch, learns, loss, &mut Mode::Inference)
+    }
+
+    /// Forward and backward in training mode: the loss and its gradients.  Running statistics are updated if `mode`
+    /// says so; parameters are not.
+    pub fn train_gradients(
+        &mut self,
+        batch: &Batch,
+        learns: &dyn Fn(&str) -> bool,
+        loss: &dyn Fn(LossInput<'_>) -> T,
+        mode: TrainMode<'_>,
+    ) -> Result<(f32, Gradients), EngineError> {
+        let mut statistics = Vec::new();
+        let measured = (mode.batch_norm == BatchNormPolicy::Batch).then_some(&mut statistics);
+        let mut run = Mode::Training { rng: mode.rng, statistics: measured };
+        let made = match mode.n_segments {
+            0 | 1 => self.backward(batch, learns, loss, &mut run)?,
+            n => self.backward_in_segments(batch, learns, loss, &mut run, n)?,
+        };
+        if !made.0.is_finite() {
+            return Err(EngineError::NotFinite(made.0));
+        }
+        self.update_statistics(statistics);
+        Ok(made)
+    }
+
+    /// Moves every parameter that has a gradient, in the graph's order, so that a step does the same work everywhere.
+    pub fn update(&mut self, gradients: &Gradients, optimiser: &mut dyn Optimiser) {
+        optimiser.begin_step();
+        for (id, name, _) in self.graph.params() {
+            if let Some(gradient) = gradients.by_param.get(&id)
+                && let Some(param) = self.params[id.index()].take()
+            {
+                self.params[id.index()] = Some(optimiser.update(name, param, gradient.clone()));
+            }
+        }
     }
 
     /// One step of training: forward with batch statistics and dropout, backward, running statistics, update.
@@ -103,38 +150,44 @@ impl Network {
         optimiser: &mut dyn Optimiser,
         rng: &mut Rng,
     ) -> Result<f32, EngineError> {
-        let mut statistics = Vec::new();
-        let mut mode = Mode::Training { rng, statistics: &mut statistics };
-        let (value, gradients) = self.backward(batch, learns, loss, &mut mode)?;
-        if !value.is_finite() {
-            return Err(EngineError::NotFinite(value));
-        }
-        self.update_statistics(statistics);
-        optimiser.begin_step();
-        // In the graph's order, so that the same step does the same work everywhere.
-        let ids: Vec<ValueId> = self.graph.params().map(|(id, _, _)| id).collect();
-        for id in ids {
-            if let Some(gradient) = gradients.by_param.get(&id)
-                && let Some(param) = self.params[id.index()].take()
-            {
-                self.params[id.index()] = Some(optimiser.update(id, param, gradient.clone()));
-            }
-        }
+        let mode = TrainMode { rng, batch_norm: BatchNormPolicy::Batch, n_segments: 1 };
+        let (value, gradients) = self.train_gradients(batch, learns, loss, mode)?;
+        self.update(&gradients, optimiser);
         Ok(value)
     }
 
-    /// The weights as they are now, in the graph's order.
-    pub fn weights(&self) -> Result<Weights, EngineError> {
+    /// Replaces the values of some parameters, by name; the others stay.
+    pub fn set(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        for (name, tensor) in weights.iter() {
+            let found = self.graph.params().find(|(_, n, _)| *n == name).map(|(id, _, p)| (id, p.shape.clone()));
+            let (id, shape) = found.ok_or_else(|| headstart_graph::GraphError::MissingWeight(name.into()))?;
+            if tensor.shape() != shape {
+                let (want, got) = (shape, tensor.shape().to_vec());
+                return Err(headstart_graph::GraphError::WeightShape { name: name.into(), want, got }.into());
+            }
+            let values = tensor.to_f32()?.into_owned();
+            self.params[id.index()] = Some(from_f32(&shape, values, self.device.plain()));
+        }
+        Ok(())
+    }
+
+    /// The values of those parameters for which `wanted` holds, in the graph's order.
+    pub fn weights_where(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Weights, EngineError> {
         self.graph
             .params()
+            .filter(|(_, name, _)| wanted(name))
             .map(|(id, name, param)| {
-                let tensor = self.params[id.index()].clone().expect("every parameter was loaded");
-                let Values::F32(values) = to_array(tensor)?.values else {
+                let Values::F32(values) = to_array(self.plain(id))?.values else {
                     unreachable!("parameters are f32")
                 };
                 Ok((name.to_string(), Tensor::from_f32(&param.shape, &values)?))
             })
             .collect()
+    }
+
+    /// The weights as they are now, in the graph's order.
+    pub fn weights(&self) -> Result<Weights, EngineError> {
+        self.weights_where(&|_| true)
     }
 
     fn backward(
@@ -144,26 +197,40 @@ impl Network {
         loss: &dyn Fn(LossInput<'_>) -> T,
         mode: &mut Mode<'_>,
     ) -> Result<(f32, Gradients), EngineError> {
-        let tracked: HashMap<ValueId, T> = self
-            .graph
+        let tracked = self.tracked(0..self.graph.nodes().len(), learns);
+        let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
+        let mut values = self.inputs(batch)?;
+        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, mode);
+        let outputs = self.take_outputs(&mut values);
+        drop(values);
+        let (value, mut all) = differentiate(loss(LossInput { outputs, device: &self.device }))?;
+        let by_param =
+            tracked.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
+        Ok((value, Gradients { by_param }))
+    }
+
+    /// Those parameters that learn and that some node of a range reads, recording gradients.
+    pub(crate) fn tracked(
+        &self,
+        nodes: std::ops::Range<usize>,
+        learns: &dyn Fn(&str) -> bool,
+    ) -> HashMap<ValueId, T> {
+        let read: HashSet<ValueId> =
+            self.graph.nodes()[nodes].iter().flat_map(|n| n.inputs.iter().copied()).collect();
+        self.graph
             .params()
-            .filter(|(_, name, p)| p.role == Role::Learned && learns(name))
-            .map(|(id, _, _)| {
-                let plain = self.params[id.index()].clone().expect("every parameter was loaded");
-                (id, B::float_set_require_grad(<B as AutodiffBackend>::from_inner(plain), true))
-            })
-            .collect();
-        let param = |id: ValueId| tracked.get(&id).cloned().or_else(|| self.params[id.index()].clone());
-        let output = self.run(batch, &param, mode, 0)?;
-        let loss = loss(LossInput { output, device: &self.device });
-        let value = to_array(<B as AutodiffBackend>::inner(loss.clone()))?;
-        let Values::F32(value) = value.values else { unreachable!("a loss is f32") };
-        let mut all = <B as AutodiffBackend>::backward(loss);
-        let by_param = tracked
-            .iter()
-            .filter_map(|(id, t)| Some((*id, <B as AutodiffBackend>::grad_remove(t, &mut all)?)))
-            .collect();
-        Ok((value.first().copied().unwrap_or(f32::NAN), Gradients { by_param }))
+            .filter(|(id, name, p)| p.role == Role::Learned && read.contains(id) && learns(name))
+            .map(|(id, _, _)| (id, recorded(self.plain(id))))
+            .collect()
+    }
+
+    /// A parameter without gradients.
+    pub(crate) fn plain(&self, id: ValueId) -> T {
+        self.params[id.index()].clone().expect("every parameter was loaded")
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     fn update_statistics(&mut self, statistics: Vec<BatchStatistics>) {
@@ -179,49 +246,134 @@ impl Network {
         }
     }
 
-    fn run(
-        &self,
-        batch: &Batch,
-        param: &dyn Fn(ValueId) -> Option<T>,
-        mode: &mut Mode<'_>,
-        output_idx: usize,
-    ) -> Result<T, EngineError> {
-        let device: &DispatchDevice = self.device.plain();
+    /// The batch's arrays on the device, by [`ValueId::index`].
+    pub(crate) fn inputs(&self, batch: &Batch) -> Result<Vec<Option<T>>, EngineError> {
         let mut values: Vec<Option<T>> = vec![None; self.graph.values().len()];
         for (id, name, spec) in self.graph.inputs() {
             let array = input(batch, name, spec)?;
-            values[id.index()] = Some(from_array(&array, device));
+            values[id.index()] = Some(from_array(&array, self.device.plain()));
         }
-        for (i, node) in self.graph.nodes().iter().enumerate() {
+        Ok(values)
+    }
+
+    /// Runs some nodes; values that nobody reads any more are dropped.
+    pub(crate) fn run_nodes(
+        &self,
+        nodes: std::ops::Range<usize>,
+        values: &mut [Option<T>],
+        param: &dyn Fn(ValueId) -> T,
+        mode: &mut Mode<'_>,
+    ) {
+        for i in nodes {
+            let node = &self.graph.nodes()[i];
             let inputs = node
                 .inputs
                 .iter()
                 .map(|&id| match &self.graph.value(id).kind {
-                    ValueKind::Param(_) => param(id).expect("every parameter was loaded"),
+                    ValueKind::Param(_) => param(id),
                     _ => values[id.index()].clone().expect("values are defined before use"),
                 })
                 .collect();
-            let done = &self.done_after[i];
-            for id in done {
+            for id in &self.done_after[i] {
                 values[id.index()] = None;
             }
-            let made = apply(i, node, inputs, mode, device);
-            values[node.output.index()] = Some(made);
+            values[node.output.index()] = Some(apply(i, node, inputs, mode, self.device.plain()));
         }
-        let wanted = self.graph.outputs()[output_idx].value;
-        Ok(values[wanted.index()].take().expect("outputs are defined"))
+    }
+
+    pub(crate) fn take_outputs(&self, values: &mut [Option<T>]) -> Vec<T> {
+        let outputs = self.graph.outputs();
+        outputs.iter().map(|o| values[o.value.index()].clone().expect("outputs are defined")).collect()
     }
 }
 
+/// How to run in training.
+pub struct TrainMode<'a> {
+    /// Draws the masks of dropout.
+    pub rng: &'a mut Rng,
+    /// What batch norm does.
+    pub batch_norm: BatchNormPolicy,
+    /// Parts of the network whose inner values are computed again in the backward pass instead of kept (gradient
+    /// checkpointing; Chen et al., 2016).  1 keeps everything; about √nodes needs least memory, for one more forward pass.
+    pub n_segments: usize,
+}
+
+/// A value that gradients are recorded of.
+pub(crate) fn recorded(plain: T) -> T {
+    B::float_set_require_grad(<B as AutodiffBackend>::from_inner(plain), true)
+}
+
+/// The value of a scalar and the gradients of all that it was made of.
+pub(crate) fn differentiate(scalar: T) -> Result<(f32, AllGradients), EngineError> {
+    let Values::F32(value) = to_array(untracked(scalar.clone()))?.values else {
+        unreachable!("a loss is f32")
+    };
+    Ok((value.first().copied().unwrap_or(f32::NAN), B::backward(scalar)))
+}
+
+pub(crate) type AllGradients = <B as AutodiffBackend>::Gradients;
+
 /// What a loss is computed from.
 pub struct LossInput<'a> {
-    /// The main output, `[batch, …]`.
-    pub output: T,
-    /// Where it lies.
+    /// All outputs in the graph's order, the main one first.
+    pub outputs: Vec<T>,
+    /// Where they lie.
     pub device: &'a Device,
 }
 
+impl LossInput<'_> {
+    /// The main output, `[batch, …]`.
+    pub fn output(&self) -> T {
+        self.outputs[0].clone()
+    }
+}
+
 impl Gradients {
+    /// Adds another step's gradients times a factor: how a large batch is accumulated of small ones.
+    pub fn add_scaled(&mut self, other: Gradients, by: f64) {
+        for (id, g) in other.by_param {
+            let g = scale(g, by);
+            let sum = match self.by_param.remove(&id) {
+                Some(known) => B::float_add(known, g),
+                None => g,
+            };
+            self.by_param.insert(id, sum);
+        }
+    }
+
+    /// No gradients yet.
+    pub fn none() -> Self {
+        Gradients { by_param: HashMap::new() }
+    }
+
+    /// Adds `by·(parameter − anchor)` for every parameter that has a gradient and an anchor: the gradient of
+    /// `by/2·‖w − anchor‖²`.  Returns that penalty.
+    pub fn pull_towards(&mut self, network: &Network, anchor: &Anchor, by: f64) -> Result<f64, EngineError> {
+        let mut penalty = 0.0;
+        for (id, _, _) in network.graph.params() {
+            let (Some(g), Some(anchor)) = (self.by_param.get(&id), anchor.0.get(&id)) else { continue };
+            let away = B::float_sub(network.plain(id), anchor.clone());
+            let squared = B::float_sum(B::float_mul(away.clone(), away.clone()));
+            let Values::F32(squared) = to_array(squared)?.values else { unreachable!("weights are f32") };
+            penalty += 0.5 * by * f64::from(squared.first().copied().unwrap_or(0.0));
+            let sum = B::float_add(g.clone(), scale(away, by));
+            self.by_param.insert(id, sum);
+        }
+        Ok(penalty)
+    }
+
+    /// Scales all gradients down so that their common Euclidean norm is at most `norm_max`; the norm before.
+    pub fn clip(&mut self, graph: &Graph, norm_max: f64) -> Result<f64, EngineError> {
+        let norm = self.norms(graph)?.iter().map(|(_, n)| n * n).sum::<f64>().sqrt();
+        if norm > norm_max {
+            for g in self.by_param.values_mut() {
+                // PyTorch's `clip_grad_norm_` adds 1e-6 too.
+                *g = scale(g.clone(), norm_max / (norm + 1e-6));
+            }
+        }
+        Ok(norm)
+    }
+
     /// The Euclidean norm of each parameter's gradient, by name, in the graph's order.
     pub fn norms(&self, graph: &Graph) -> Result<Vec<(String, f64)>, EngineError> {
         graph
@@ -268,6 +420,18 @@ fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array, EngineErr
             Ok(Array::i64(&shape, vec![fill; shape.iter().product()]))
         }
         (None, None) => Err(EngineError::MissingInput(name.into())),
+    }
+}
+
+/// Values that parameters are pulled towards: those of a network at some moment.
+#[derive(Debug)]
+pub struct Anchor(HashMap<ValueId, T>);
+
+impl Network {
+    /// The present values of those parameters for which `wanted` holds.
+    pub fn anchor(&self, wanted: &dyn Fn(&str) -> bool) -> Anchor {
+        let params = self.graph.params().filter(|(_, name, p)| p.role == Role::Learned && wanted(name));
+        Anchor(params.map(|(id, _, _)| (id, self.plain(id))).collect())
     }
 }
 

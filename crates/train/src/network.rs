@@ -1,7 +1,7 @@
 //! The loop that trains a network: shuffled passes of AdamW under one cycle of the learning rate.
 
-use headstart_core::{Batch, Rng};
-use headstart_engine::{AdamW, EngineError, Network, cross_entropy, one_cycle};
+use headstart_core::{Batch, Rng, Schedule};
+use headstart_engine::{AdamW, EngineError, Network, cross_entropy};
 use headstart_graph::rewrite::FreezeMask;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub struct PassPoint {
     pub train_loss: f64,
 }
 
+/// Linear rise over the first fifth of the steps, then half a cosine down to 0 (after Smith and Topin, 2018).
+const ONE_CYCLE: Schedule = Schedule::Cosine { warmup: 0.2 };
+
 /// Trains what the mask lets learn.  `batch` makes the batch of the examples at some positions in `0..labels.len()`;
 /// `on_step` hears `(steps done, all steps)`.
 pub fn train_network(
@@ -53,11 +56,11 @@ pub fn train_network(
         for range in batches(order.len(), spec.batch_size) {
             let idx = &order[range];
             let truth: Vec<usize> = idx.iter().map(|&i| labels[i]).collect();
-            optimiser.lr = one_cycle(step, n_steps, spec.lr_max);
+            optimiser.lr = spec.lr_max * ONE_CYCLE.at(step, n_steps);
             let loss = network.step(
                 &batch(idx),
                 &|name| mask.learns(name),
-                &|made| cross_entropy(made.output, &truth, made.device),
+                &|made| cross_entropy(made.output(), &truth, made.device),
                 &mut optimiser,
                 &mut dropout_rng,
             )?;

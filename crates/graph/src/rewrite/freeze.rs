@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Graph, GraphError, Role};
+use crate::{Graph, GraphError, Op, Role};
 
 /// Parameters that are frozen or trained together: those of one layer, as people name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,58 @@ fn group_of(param: &str) -> &str {
         at = next + 1;
     }
     &stem[..end.unwrap_or(stem.len())]
+}
+
+/// Which parameters of a group learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// All of them.
+    All,
+    /// Biases (Ben Zaken, Goldberg and Ravfogel, 2022).
+    Biases,
+    /// Scales and shifts of norms (Frankle, Schwab and Morcos, 2021).
+    Norms,
+    /// Those that adapters brought.
+    Adapters,
+}
+
+/// The learned parameters of a group, or of one part of it, in the graph's order.
+///
+/// ```
+/// use headstart_graph::rewrite::{Part, params_of};
+/// use headstart_graph::{Conv, GraphBuilder};
+/// let mut b = GraphBuilder::new("tiny");
+/// let x = b.image("image", [3, 8, 8]);
+/// let x = b.conv("layer.0.conv", x, Conv::new(4, 3))?;
+/// let x = b.batch_norm("layer.0.bn", x, 1e-5, 0.1)?;
+/// let graph = b.finish([("y", x)])?;
+/// assert_eq!(params_of(&graph, "layer.0", Part::Norms), ["layer.0.bn.weight", "layer.0.bn.bias"]);
+/// assert_eq!(params_of(&graph, "layer.0", Part::Biases), ["layer.0.conv.bias", "layer.0.bn.bias"]);
+/// # Ok::<(), headstart_graph::GraphError>(())
+/// ```
+pub fn params_of<'a>(graph: &'a Graph, group: &str, part: Part) -> Vec<&'a str> {
+    let is_norm = |id: crate::ValueId| {
+        let reads = |n: &&crate::Node| n.inputs.contains(&id);
+        let norm = |n: &crate::Node| matches!(n.op, Op::BatchNorm { .. } | Op::LayerNorm { .. });
+        graph.nodes().iter().filter(reads).any(norm)
+    };
+    graph
+        .params()
+        .filter(|(_, name, p)| p.role == Role::Learned && group_of(name) == group)
+        .filter(|(id, name, _)| match part {
+            Part::All => true,
+            Part::Biases => name.ends_with("bias"),
+            Part::Norms => is_norm(*id),
+            Part::Adapters => is_adapters(name),
+        })
+        .map(|(_, name, _)| name)
+        .collect()
+}
+
+/// True for a parameter that an adapter brought.
+pub fn is_adapters(param: &str) -> bool {
+    [".lora_", ".ia3_l", ".adapter_"].iter().any(|part| param.contains(part))
 }
 
 impl FreezeMask {

@@ -15,7 +15,7 @@ pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magn
 pub use append::append;
 pub use cut::{cut, cut_at};
 pub use fold::fold;
-pub use freeze::{FreezeMask, Group, groups};
+pub use freeze::{FreezeMask, Group, Part, groups, is_adapters, params_of};
 pub use frontier::{Divided, split_at_frontier};
 pub use graft::{HeadSpec, graft};
 pub use resize::resize;
