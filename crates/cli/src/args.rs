@@ -131,8 +131,8 @@ pub(crate) struct PlanArgs {
     /// How many times the cost of extracting the features the rival from random weights may cost; 0 declines it
     #[arg(long, default_value_t = 5.0, value_name = "TIMES")]
     baseline_budget: f64,
-    /// Override a hyper-parameter, as name=number; may be repeated
-    #[arg(long = "set", value_name = "NAME=NUMBER", long_help = hyper_help())]
+    /// Override a hyper-parameter, as name=value; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", long_help = hyper_help())]
     settings: Vec<String>,
 }
 
@@ -306,9 +306,10 @@ impl FeaturesArgs {
 
 /// The table of hyper-parameters as help.
 fn hyper_help() -> String {
-    let mut text = String::from("Override a hyper-parameter, as name=number; may be repeated.\n\n");
+    let mut text = String::from("Override a hyper-parameter, as name=value; may be repeated.\n\n");
     for h in hyper::TABLE {
-        text.push_str(&format!("  {} = {}  ({} to {})\n      {}\n", h.name, h.default, h.lo, h.hi, h.why));
+        let default = h.choices.first().map_or_else(|| h.default.to_string(), |c| c.to_string());
+        text.push_str(&format!("  {} = {default}  ({})\n      {}\n", h.name, h.allowed(), h.why));
     }
     text
 }

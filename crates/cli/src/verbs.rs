@@ -54,7 +54,7 @@ fn fit(session: &Session, args: &FitArgs, json: bool) -> Result<u8, Error> {
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| headstart::default_out(data, &options.source, options.recipe.name()));
+        .unwrap_or_else(|| headstart::default_out(data, &options.source, &options.recipe.name()));
     let summary = headstart::fit(session, data, &out, &options)?;
     print_summary(&summary, json);
     Ok(u8::from(summary.verdict == Verdict::Hurt))

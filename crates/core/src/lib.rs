@@ -23,8 +23,8 @@ pub use rng::Rng;
 pub use schedule::Schedule;
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};
 pub use training::{
-    Balance, BatchNorm, Forecast, GroupRate, HeadStart, Interpolation, Objective, OptimiserPlan, Phase, Regulariser,
-    TrainingPlan,
+    Balance, BatchNorm, Forecast, GroupRate, HeadStart, Interpolation, Objective, OptimiserPlan, Phase,
+    Regulariser, TrainingPlan,
 };
 pub use verdict::{Comparison, Interval, Verdict};
 

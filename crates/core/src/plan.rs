@@ -111,6 +111,28 @@ pub struct GroupPlan {
     pub lr_max: Option<f64>,
 }
 
+impl GroupPlan {
+    /// A group that stays as it is.
+    pub fn frozen(name: impl Into<String>, n_parameters: usize) -> Self {
+        GroupPlan { name: name.into(), n_parameters, n_learning: 0, state: GroupState::Frozen, lr_max: None }
+    }
+
+    /// A group that learns whole.
+    pub fn trained(name: impl Into<String>, n_parameters: usize) -> Self {
+        let state = GroupState::Trained;
+        GroupPlan { name: name.into(), n_parameters, n_learning: n_parameters, state, lr_max: None }
+    }
+}
+
+impl Plan {
+    /// Share of all parameters that learn, those of adapters among them.
+    pub fn trainable_share(&self) -> f64 {
+        let all: usize = self.groups.iter().map(|g| g.n_parameters).sum();
+        let learning: usize = self.groups.iter().map(|g| g.n_learning).sum();
+        learning as f64 / all.max(1) as f64
+    }
+}
+
 /// What happens to a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,10 +11,10 @@ use burn_dispatch::Dispatch as B;
 use headstart_core::{Batch, Rng};
 use headstart_graph::ValueId;
 
+use crate::EngineError;
 use crate::interpret::Mode;
 use crate::network::{Gradients, LossInput, Network, differentiate, recorded};
 use crate::tensor::{T, dims, reshape};
-use crate::EngineError;
 
 /// A part of the network as the forward pass met it.
 struct Segment {
@@ -35,7 +35,9 @@ impl Network {
         mode: &mut Mode<'_>,
         n_segments: usize,
     ) -> Result<(f32, Gradients), EngineError> {
-        let Mode::Training { rng, statistics } = mode else { unreachable!("only training needs gradients kept small") };
+        let Mode::Training { rng, statistics } = mode else {
+            unreachable!("only training needs gradients kept small")
+        };
         let n = self.graph().nodes().len();
         let bounds: Vec<usize> = (0..=n_segments.min(n)).map(|i| i * n / n_segments.min(n)).collect();
         let mut segments = Vec::new();
@@ -96,7 +98,8 @@ impl Network {
             here.by_param =
                 tracked.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
             gradients.add_scaled(here, 1.0);
-            upstream = leaves.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
+            upstream =
+                leaves.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
         }
         Ok((loss_value, gradients))
     }
@@ -141,7 +144,8 @@ mod tests {
             let mode = TrainMode { rng: &mut Rng::new(5), batch_norm: BatchNormPolicy::Batch, n_segments };
             let loss = |i: crate::LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
             let (value, gradients) = net.train_gradients(&batch, &|_| true, &loss, mode).unwrap();
-            let mean = net.weights().unwrap().get("b1.norm.running_mean").unwrap().to_f32().unwrap().into_owned();
+            let mean =
+                net.weights().unwrap().get("b1.norm.running_mean").unwrap().to_f32().unwrap().into_owned();
             (value, gradients.norms(net.graph()).unwrap(), mean)
         };
         let (loss, norms, statistics) = run(1);

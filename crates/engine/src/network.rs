@@ -159,7 +159,8 @@ impl Network {
     /// Replaces the values of some parameters, by name; the others stay.
     pub fn set(&mut self, weights: &Weights) -> Result<(), EngineError> {
         for (name, tensor) in weights.iter() {
-            let found = self.graph.params().find(|(_, n, _)| *n == name).map(|(id, _, p)| (id, p.shape.clone()));
+            let found =
+                self.graph.params().find(|(_, n, _)| *n == name).map(|(id, _, p)| (id, p.shape.clone()));
             let (id, shape) = found.ok_or_else(|| headstart_graph::GraphError::MissingWeight(name.into()))?;
             if tensor.shape() != shape {
                 let (want, got) = (shape, tensor.shape().to_vec());

@@ -1,8 +1,8 @@
-//! Between host arrays and device tensors, and the few tensor sentences that several operators share.
+//! Between host arrays and device tensors, and the tensor sentences that several operators share.
 
 use burn_backend::TensorMetadata;
-use burn_backend::ops::{FloatTensorOps, IntTensorOps};
-use burn_backend::{DType, Scalar, Shape, TensorData};
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn_backend::{DType, Scalar, Shape, Slice, TensorData};
 use burn_dispatch::{Dispatch as B, DispatchDevice, DispatchTensor};
 use headstart_core::{Array, Values};
 
@@ -11,16 +11,34 @@ use crate::EngineError;
 /// A tensor of any rank and element type on any device.
 pub(crate) type T = DispatchTensor;
 
+/// What a tensor's elements are: floats are f32, integers i64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Float,
+    Int,
+    Bool,
+}
+
+pub(crate) fn kind(t: &T) -> Kind {
+    match t.dtype() {
+        DType::Bool(_) => Kind::Bool,
+        d if d.is_float() => Kind::Float,
+        _ => Kind::Int,
+    }
+}
+
 pub(crate) fn from_f32(shape: &[usize], values: Vec<f32>, device: &DispatchDevice) -> T {
     B::float_from_data(TensorData::new(values, Shape::from(shape.to_vec())), device)
+}
+
+pub(crate) fn from_i64(shape: &[usize], values: Vec<i64>, device: &DispatchDevice) -> T {
+    B::int_from_data(TensorData::new(values, Shape::from(shape.to_vec())), device)
 }
 
 pub(crate) fn from_array(array: &Array, device: &DispatchDevice) -> T {
     match &array.values {
         Values::F32(v) => from_f32(&array.shape, v.clone(), device),
-        Values::I64(v) => {
-            B::int_from_data(TensorData::new(v.clone(), Shape::from(array.shape.clone())), device)
-        }
+        Values::I64(v) => from_i64(&array.shape, v.clone(), device),
     }
 }
 
@@ -42,7 +60,61 @@ pub(crate) fn dims(t: &T) -> Vec<usize> {
 }
 
 pub(crate) fn reshape(t: T, shape: &[usize]) -> T {
-    B::float_reshape(t, Shape::from(shape.to_vec()))
+    let shape = Shape::from(shape.to_vec());
+    match kind(&t) {
+        Kind::Float => B::float_reshape(t, shape),
+        Kind::Int => B::int_reshape(t, shape),
+        Kind::Bool => B::bool_reshape(t, shape),
+    }
+}
+
+pub(crate) fn permute(t: T, perm: &[usize]) -> T {
+    match kind(&t) {
+        Kind::Float => B::float_permute(t, perm),
+        Kind::Int => B::int_permute(t, perm),
+        Kind::Bool => B::bool_permute(t, perm),
+    }
+}
+
+/// Repeats along axes of length 1.
+pub(crate) fn expand(t: T, shape: &[usize]) -> T {
+    if dims(&t) == shape {
+        return t;
+    }
+    let shape = Shape::from(shape.to_vec());
+    match kind(&t) {
+        Kind::Float => B::float_expand(t, shape),
+        Kind::Int => B::int_expand(t, shape),
+        Kind::Bool => B::bool_expand(t, shape),
+    }
+}
+
+pub(crate) fn slice(t: T, slices: &[Slice]) -> T {
+    match kind(&t) {
+        Kind::Float => B::float_slice(t, slices),
+        Kind::Int => B::int_slice(t, slices),
+        Kind::Bool => B::bool_slice(t, slices),
+    }
+}
+
+pub(crate) fn cat(all: Vec<T>, axis: usize) -> T {
+    match all.first().map_or(Kind::Float, kind) {
+        Kind::Float => B::float_cat(all, axis),
+        Kind::Int => B::int_cat(all, axis),
+        Kind::Bool => B::bool_cat(all, axis),
+    }
+}
+
+/// Gives all the same number of dimensions, new ones in front, as numpy does before it broadcasts.
+pub(crate) fn aligned<const N: usize>(all: [T; N]) -> [T; N] {
+    let rank = all.iter().map(|t| dims(t).len()).max().unwrap_or(0);
+    all.map(|t| {
+        let shape = dims(&t);
+        if shape.len() == rank {
+            return t;
+        }
+        reshape(t, &[vec![1; rank - shape.len()], shape].concat())
+    })
 }
 
 pub(crate) fn scale(t: T, by: f64) -> T {

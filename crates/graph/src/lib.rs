@@ -7,6 +7,7 @@
 mod builder;
 mod card;
 mod error;
+mod expr;
 mod graph;
 mod model;
 mod op;
@@ -19,6 +20,7 @@ mod weights;
 pub use builder::{Conv, GraphBuilder};
 pub use card::Card;
 pub use error::GraphError;
+pub use expr::Expr;
 pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
 pub use model::Model;
 pub use op::{Op, Padding};

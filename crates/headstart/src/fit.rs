@@ -37,6 +37,10 @@ pub struct FitOptions {
     pub baseline_budget: f64,
     /// Overridden hyper-parameters.
     pub settings: Settings,
+    /// What changes examples while learning: `flip,crop=0.6-1`; empty for nothing.
+    pub augmentation: String,
+    /// Layers that adapters stand beside, as patterns with `*`; the recipe's own if empty.
+    pub targets: Vec<String>,
     /// On a verdict of harm, seal the transferred network all the same.
     pub keep_transfer: bool,
 }
@@ -54,6 +58,8 @@ impl FitOptions {
             seed: 0,
             baseline_budget: 5.0,
             settings: Settings::default(),
+            augmentation: String::new(),
+            targets: Vec::new(),
             keep_transfer: false,
         }
     }
@@ -188,6 +194,9 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         },
         baseline_budget: options.baseline_budget,
         seed: options.seed,
+        augmentation: &options.augmentation,
+        targets: &options.targets,
+        n_unlabelled: 0,
         settings: options.settings.clone(),
     })?;
     let tap = match &options.tap {

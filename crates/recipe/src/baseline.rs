@@ -3,7 +3,7 @@
 //! The budget is counted in multiply-adds, not in seconds of this machine, so that the same request makes the same
 //! plan everywhere and a run stays a function of its inputs.
 
-use headstart_core::{BaselinePlan, Modality};
+use headstart_core::{BaselinePlan, Modality, Plan};
 use headstart_graph::{multiply_adds, rewrite::resize};
 
 use crate::Facts;
@@ -37,7 +37,9 @@ const PASSES_FAIR: usize = 20;
 const LENGTH_MAX: usize = 128;
 
 /// Decides size and passes of the rival; none if the budget declines it.
-pub fn plan_baseline(facts: &Facts<'_>) -> Option<BaselinePlan> {
+///
+/// Beside a plan that trains it is granted what that training costs, so that both start from the same budget.
+pub fn plan_baseline(facts: &Facts<'_>, trained: Option<&Plan>) -> Option<BaselinePlan> {
     if facts.baseline_budget <= 0.0 || facts.split.n_train == 0 {
         return None;
     }
@@ -45,7 +47,11 @@ pub fn plan_baseline(facts: &Facts<'_>) -> Option<BaselinePlan> {
     let forward = multiply_adds(facts.graph, facts.sequence) as f64;
     let n_all = (facts.split.n_train + facts.split.n_valid + facts.split.n_test) as f64;
     let features = n_all * forward;
-    let budget = (facts.baseline_budget * features).max(cost.floor_multiply_adds);
+    let n_passes: usize = trained
+        .and_then(|p| p.training.as_ref())
+        .map_or(0, |t| t.n_seeds * t.phases.iter().map(|p| p.n_passes).sum::<usize>());
+    let training = n_passes as f64 * facts.split.n_train as f64 * cost.step_in_forwards * forward;
+    let budget = (facts.baseline_budget * features).max(cost.floor_multiply_adds).max(training);
     let sizes: Vec<(usize, f64)> = match facts.size_px {
         Some(full) => SIZES_PX
             .iter()

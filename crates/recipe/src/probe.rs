@@ -8,7 +8,7 @@
 //!
 //! The frontier lies at the tap: the network runs once an example and its features are cached.
 
-use headstart_core::{GroupPlan, GroupState, HeadPlan, Plan, Scaling};
+use headstart_core::{GroupPlan, HeadPlan, Plan, Scaling};
 use headstart_graph::rewrite::{cut, groups, tap, tap_at};
 
 use crate::{Facts, RecipeError, plan_baseline};
@@ -27,15 +27,9 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
         .filter(|_| shape.rank() == 2)
         .ok_or_else(|| RecipeError::Tap { tap: tapped.name.clone(), shape: tapped.shape.to_string() })?;
     let n_classes = facts.classes.len();
-    let mut group_plans: Vec<GroupPlan> = groups(&prefix)
-        .into_iter()
-        .map(|g| GroupPlan { name: g.name, n_parameters: g.n_parameters, state: GroupState::Frozen })
-        .collect();
-    group_plans.push(GroupPlan {
-        name: "head".into(),
-        n_parameters: n_classes * (width + 1),
-        state: GroupState::Trained,
-    });
+    let mut group_plans: Vec<GroupPlan> =
+        groups(&prefix).into_iter().map(|g| GroupPlan::frozen(g.name, g.n_parameters)).collect();
+    group_plans.push(GroupPlan::trained("head", n_classes * (width + 1)));
     let mut notes = Vec::new();
     let least = facts.train_counts.iter().min().copied().unwrap_or(0);
     let most = facts.train_counts.iter().max().copied().unwrap_or(0);
@@ -69,7 +63,8 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
             n_folds,
             class_weights,
         },
-        baseline: plan_baseline(facts),
+        training: None,
+        baseline: plan_baseline(facts, None),
         unused_weights: facts.unused_weights.clone(),
         groups: group_plans,
         notes,

@@ -228,7 +228,10 @@ fn run(s: &Spec, classes: &[String], source: Card) -> ReportData {
 }
 
 fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
-    let group = |name: &str, n, state| GroupPlan { name: name.into(), n_parameters: n, state };
+    let group = |name: &str, n, state| match state {
+        GroupState::Frozen => GroupPlan::frozen(name, n),
+        _ => GroupPlan::trained(name, n),
+    };
     let mut groups = vec![group("conv1", 9408, GroupState::Frozen), group("bn1", 128, GroupState::Frozen)];
     for (layer, n) in [(1, 73_984), (2, 262_912), (3, 1_050_112), (4, 4_197_376)] {
         groups.extend((0..2).map(|i| group(&format!("layer{layer}.{i}"), n, GroupState::Frozen)));
@@ -250,6 +253,7 @@ fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
             n_test: counts.iter().map(|c| c.n_test).sum(),
         },
         head: HeadPlan { scaling: Default::default(), l2_candidates: vec![1e-4; 9], n_folds: 5, class_weights: false },
+        training: None,
         baseline: Some(BaselinePlan {
             n_passes: 30,
             batch_size: 32,

@@ -12,6 +12,7 @@ use crate::number::{counted, share};
 /// #     feature_width: 2, classes: vec!["a".into(), "b".into()], seed: 0,
 /// #     split: SplitPlan { given: true, seed: 0, n_train: 9, n_valid: 0, n_test: 4 },
 /// #     head: HeadPlan { scaling: Default::default(), l2_candidates: vec![], n_folds: 2, class_weights: false },
+/// #     training: None,
 /// #     baseline: None, unused_weights: vec![], groups: vec![], notes: vec![] };
 /// let metrics = Metrics::of(&plan.classes, &[0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.4, 0.6], &[0, 0, 1, 1]);
 /// let majority = Comparison { baseline: "majority".into(), score: 0.5, gain: 0.5, gain_ci95: [0.1, 0.8].into() };

@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 use headstart_core::{
-    Comparison, Diagnostic, GroupPlan, GroupState, HeadPlan, Metrics, Modality, Plan, SplitName, SplitPlan,
-    Verdict, reliability,
+    Comparison, Diagnostic, GroupPlan, HeadPlan, Metrics, Modality, Plan, SplitName, SplitPlan, Verdict,
+    reliability,
 };
 use headstart_graph::Card;
 use headstart_report::{
@@ -38,12 +38,13 @@ fn report(classes: &[&str], words: &str) -> ReportData {
             n_folds: 2,
             class_weights: true,
         },
+        training: None,
         baseline: None,
         unused_weights: vec!["fc.weight".into()],
         groups: vec![
-            GroupPlan { name: "layer1.0".into(), n_parameters: 73_984, state: GroupState::Frozen },
-            GroupPlan { name: "layer1.1".into(), n_parameters: 73_984, state: GroupState::Frozen },
-            GroupPlan { name: "head".into(), n_parameters: 1026, state: GroupState::Trained },
+            GroupPlan::frozen("layer1.0", 73_984),
+            GroupPlan::frozen("layer1.1", 73_984),
+            GroupPlan::trained("head", 1026),
         ],
         notes: vec![words.into()],
     };

@@ -71,6 +71,8 @@ fn kept(prefix: &str, state: &Weights, device: &Device) -> Result<HashMap<String
     state
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
-        .map(|(name, t)| Ok((name.to_string(), from_f32(t.shape(), t.to_f32()?.into_owned(), device.plain()))))
+        .map(|(name, t)| {
+            Ok((name.to_string(), from_f32(t.shape(), t.to_f32()?.into_owned(), device.plain())))
+        })
         .collect()
 }

@@ -78,6 +78,7 @@ fn table(blocks: &[Block<'_>]) -> Markup {
                         @let (class, words) = match b.state {
                             GroupState::Frozen => ("frozen", "frozen"),
                             GroupState::Trained => ("trained", "trained"),
+                            GroupState::Adapted => ("adapted", "adapted"),
                         };
                         tr class=(class) {
                             th scope="row" {
