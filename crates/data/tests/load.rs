@@ -234,7 +234,9 @@ fn several_labels_a_row() {
     let json = "{\"text\":\"p\",\"labels\":[\"b\",\"a\"]}\n{\"text\":\"q\",\"labels\":\"b\"}\n\
                 {\"text\":\"r\",\"labels\":[]}\n{\"text\":\"s\",\"labels\":[\"c\",\"b\",\"a\"]}\n";
     assert_eq!(targets(&table_of(Task::MultiLabel, "a.jsonl", json).unwrap()), expected);
-    let error = table_of(Task::Classification, "a.jsonl", json).unwrap_err().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.jsonl", json);
+    let error = loaded(&dir.path().join("a.jsonl"), &LoadOptions::default()).unwrap_err().to_string();
     assert!(
         error.contains("a.jsonl:1: `labels` is a list; several labels need --task multi-label"),
         "{error}"

@@ -208,7 +208,7 @@ fn the_summary_is_this() {
           Always the largest class      0.500  gain +0.250 [+0.050, +0.500]
           Same network, random weights  0.250  gain +0.500 [+0.100, +0.800]
 
-          macro F1 0.733, calibration error 0.150, 4 test examples, 12.3 s
+          balanced accuracy 0.750, macro F1 0.733, AUROC 0.750, mean average precision 0.708, calibration error 0.150, 4 test examples, 12.3 s
           12 remarks about the data, 2 examples left out
     "#]]
     .assert_eq(&summary(&report(&["cat", "dog"], "pets")));
@@ -227,7 +227,7 @@ fn the_markdown_is_this() {
         | Always the largest class | 0.500 | +0.250 [+0.050, +0.500] |
         | Same network, random weights | 0.250 | +0.500 [+0.100, +0.800] |
 
-        Balanced accuracy 0.750, macro F1 0.733, calibration error 0.150, on 4 test examples.
+        Balanced accuracy 0.750, macro F1 0.733, AUROC 0.750, mean average precision 0.708, calibration error 0.150, on 4 test examples.
 
         Most confused: dog taken for cat (1×).
 
