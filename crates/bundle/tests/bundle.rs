@@ -41,6 +41,7 @@ fn manifest() -> Manifest {
                 n_folds: 5,
                 class_weights: false,
             },
+            training: None,
             baseline: None,
             unused_weights: vec![],
             groups: vec![],

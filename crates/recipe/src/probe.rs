@@ -58,6 +58,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
             n_folds,
             class_weights,
         },
+        training: None,
         baseline: plan_baseline(facts),
         unused_weights: facts.unused_weights.clone(),
         groups: group_plans,

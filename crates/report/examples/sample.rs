@@ -257,6 +257,7 @@ fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
             n_test: counts.iter().map(|c| c.n_test).sum(),
         },
         head: HeadPlan { scaling: Default::default(), l2_candidates: vec![1e-4; 9], n_folds: 5, class_weights: false },
+        training: None,
         baseline: Some(BaselinePlan {
             n_passes: 30,
             batch_size: 32,

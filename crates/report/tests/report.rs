@@ -40,6 +40,7 @@ fn report(classes: &[&str], words: &str) -> ReportData {
             n_folds: 2,
             class_weights: true,
         },
+        training: None,
         baseline: None,
         unused_weights: vec!["fc.weight".into()],
         groups: vec![
