@@ -48,11 +48,11 @@ pub enum BundleError {
     GoldenShape(String),
     /// The network does not say what it said when it was sealed.
     #[error(
-        "golden input {input}: class {class} has probability {got}, {expected} was sealed (tolerance {tolerance}; {n_wrong} of {n} inputs differ)\n\nhint: the usual causes are preprocessing that differs (resize filter, normalisation, tokenizer), weights in another precision or on another device class, and a changed Headstart version"
+        "golden input {input}: {output} has {got}, {expected} was sealed (tolerance {tolerance}; {n_wrong} of {n} inputs differ)\n\nhint: the usual causes are preprocessing that differs (resize filter, normalisation, tokenizer), weights in another precision or on another device class, and a changed Headstart version"
     )]
     GoldenDiffers {
         input: String,
-        class: String,
+        output: String,
         expected: f32,
         got: f32,
         tolerance: f32,

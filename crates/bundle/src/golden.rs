@@ -1,12 +1,14 @@
-//! Golden predictions: inputs that a bundle carries and the probabilities that must come back.
+//! Golden predictions: inputs that a bundle carries and the outputs that must come back.
 //!
 //! The inputs are made up, never taken from the user's data: a bundle may be published, the data may not.
 
+use headstart_core::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::BundleError;
 
-/// How far probabilities may differ between machines of one class that add in another order.
+/// How far probabilities may differ between machines of one class that add in another order; numbers by this share of
+/// their targets' spread.
 pub const GOLDEN_TOLERANCE: f32 = 1e-3;
 
 /// Inputs and the predictions that must come back.
@@ -15,8 +17,8 @@ pub const GOLDEN_TOLERANCE: f32 = 1e-3;
 pub struct Golden {
     /// What to predict.
     pub inputs: Vec<GoldenInput>,
-    /// `[inputs, classes]`, each row a distribution.
-    pub probabilities: Vec<Vec<f32>>,
+    /// `[inputs, outputs]`: probabilities of the classes or labels, or one number.
+    pub outputs: Vec<Vec<f32>>,
     /// Largest difference that still counts as the same.
     pub tolerance: f32,
 }
@@ -32,21 +34,26 @@ pub enum GoldenInput {
 }
 
 impl Golden {
-    /// Checks that there is one distribution over `n_classes` for each input.
-    pub(crate) fn check(&self, n_classes: usize) -> Result<(), BundleError> {
+    /// Checks that there are `n_outputs` numbers for each input, and that they are probabilities unless numbers are asked for.
+    pub(crate) fn check(&self, n_outputs: usize, task: Task) -> Result<(), BundleError> {
         let wrong = |why: String| Err(BundleError::GoldenShape(why));
-        if self.inputs.len() != self.probabilities.len() {
-            return wrong(format!("{} inputs, {} predictions", self.inputs.len(), self.probabilities.len()));
+        if self.inputs.len() != self.outputs.len() {
+            return wrong(format!("{} inputs, {} predictions", self.inputs.len(), self.outputs.len()));
         }
         if !(self.tolerance.is_finite() && self.tolerance >= 0.0) {
             return wrong(format!("the tolerance is {}", self.tolerance));
         }
-        for (i, row) in self.probabilities.iter().enumerate() {
-            if row.len() != n_classes {
-                return wrong(format!("input {i} has {} probabilities for {n_classes} classes", row.len()));
+        for (i, row) in self.outputs.iter().enumerate() {
+            if row.len() != n_outputs {
+                return wrong(format!("input {i} has {} outputs, not {n_outputs}", row.len()));
             }
-            if let Some(p) = row.iter().find(|p| !(0.0..=1.0 + 1e-3).contains(*p)) {
-                return wrong(format!("input {i} has a probability of {p}"));
+            let fits = |p: &f32| match task {
+                Task::Regression => p.is_finite(),
+                Task::Classification | Task::MultiLabel => (0.0..=1.0 + 1e-3).contains(p),
+            };
+            if let Some(p) = row.iter().find(|p| !fits(p)) {
+                let what = if task == Task::Regression { "an output" } else { "a probability" };
+                return wrong(format!("input {i} has {what} of {p}"));
             }
         }
         Ok(())
@@ -60,12 +67,12 @@ impl Golden {
 /// use headstart_bundle::{Golden, GoldenInput, check_golden};
 /// let golden = Golden {
 ///     inputs: vec![GoldenInput::Text("A quiet day.".into())],
-///     probabilities: vec![vec![0.75, 0.25]],
+///     outputs: vec![vec![0.75, 0.25]],
 ///     tolerance: 1e-3,
 /// };
 /// assert!(check_golden(&golden, &[vec![0.7501, 0.2499]]).is_ok());
 /// let error = check_golden(&golden, &[vec![0.25, 0.75]]).unwrap_err().to_string();
-/// assert!(error.starts_with(r#"golden input "A quiet day.": class 0 has probability 0.25, 0.75 was sealed"#));
+/// assert!(error.starts_with(r#"golden input "A quiet day.": class 0 has 0.25, 0.75 was sealed"#));
 /// ```
 pub fn check_golden(expected: &Golden, got: &[Vec<f32>]) -> Result<(), BundleError> {
     compare(expected, got, &[])
@@ -73,20 +80,20 @@ pub fn check_golden(expected: &Golden, got: &[Vec<f32>]) -> Result<(), BundleErr
 
 /// The comparison; `labels` may be empty.
 pub(crate) fn compare(expected: &Golden, got: &[Vec<f32>], labels: &[String]) -> Result<(), BundleError> {
-    if got.len() != expected.probabilities.len() {
+    if got.len() != expected.outputs.len() {
         return Err(BundleError::GoldenShape(format!(
             "{} were replayed, {} were sealed",
             got.len(),
-            expected.probabilities.len()
+            expected.outputs.len()
         )));
     }
     // Worst input and class; NaN counts as infinitely far.
     let mut worst: Option<(f32, usize, usize)> = None;
     let mut n_wrong = 0;
-    for (i, (want_row, got_row)) in expected.probabilities.iter().zip(got).enumerate() {
+    for (i, (want_row, got_row)) in expected.outputs.iter().zip(got).enumerate() {
         if want_row.len() != got_row.len() {
             return Err(BundleError::GoldenShape(format!(
-                "input {i} has {} classes, {} were sealed",
+                "input {i} has {} outputs, {} were sealed",
                 got_row.len(),
                 want_row.len()
             )));
@@ -102,14 +109,19 @@ pub(crate) fn compare(expected: &Golden, got: &[Vec<f32>], labels: &[String]) ->
         }
     }
     let Some((_, i, class_idx)) = worst else { return Ok(()) };
+    let output = labels.get(class_idx).map_or_else(|| class_idx.to_string(), |l| format!("{l:?}"));
     Err(BundleError::GoldenDiffers {
         input: match expected.inputs.get(i) {
             Some(GoldenInput::File(name)) => format!("`{name}`"),
             Some(GoldenInput::Text(text)) => format!("{text:?}"),
             None => format!("{i}"),
         },
-        class: labels.get(class_idx).map_or_else(|| class_idx.to_string(), |l| format!("{l:?}")),
-        expected: expected.probabilities[i][class_idx],
+        output: if expected.outputs[i].len() == 1 && labels.is_empty() {
+            "it".into()
+        } else {
+            format!("class {output}")
+        },
+        expected: expected.outputs[i][class_idx],
         got: got[i][class_idx],
         tolerance: expected.tolerance,
         n_wrong,
@@ -199,7 +211,7 @@ mod tests {
     fn golden() -> Golden {
         Golden {
             inputs: vec![GoldenInput::File("golden/a.png".into()), GoldenInput::Text("b".into())],
-            probabilities: vec![vec![0.9, 0.1], vec![0.4, 0.6]],
+            outputs: vec![vec![0.9, 0.1], vec![0.4, 0.6]],
             tolerance: 1e-3,
         }
     }
@@ -211,7 +223,7 @@ mod tests {
         let error = compare(&golden(), &got, &labels).unwrap_err().to_string();
         assert!(
             error.starts_with(
-                "golden input \"b\": class \"cat\" has probability 0.1, 0.4 was sealed (tolerance 0.001; 2 of 2 inputs differ)"
+                "golden input \"b\": class \"cat\" has 0.1, 0.4 was sealed (tolerance 0.001; 2 of 2 inputs differ)"
             ),
             "{error}"
         );
@@ -223,8 +235,8 @@ mod tests {
         assert!(check_golden(&golden(), &[vec![0.9, f32::NAN], vec![0.4, 0.6]]).is_err());
         assert!(check_golden(&golden(), &[vec![0.9, 0.1]]).is_err());
         assert!(check_golden(&golden(), &[vec![0.9], vec![0.4]]).is_err());
-        assert!(golden().check(3).is_err());
-        assert!(Golden { tolerance: f32::NAN, ..golden() }.check(2).is_err());
+        assert!(golden().check(3, Task::Classification).is_err());
+        assert!(Golden { tolerance: f32::NAN, ..golden() }.check(2, Task::Classification).is_err());
     }
 
     #[test]

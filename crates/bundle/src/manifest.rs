@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headstart_core::{Comparison, Interval, Modality, Plan, Verdict};
+use headstart_core::{Comparison, Interval, Metric, Modality, Plan, Task, Verdict};
 use headstart_graph::{Card, Preprocess};
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +26,11 @@ pub struct Manifest {
     pub format: u32,
     /// What people call it: `flowers-resnet18`.
     pub name: String,
-    /// `image-classification`, `text-classification`.
+    /// `image-classification`, `text-multi-label`, `image-regression`, …
     pub task: String,
     /// What it looks at.
     pub modality: Modality,
-    /// Names of the classes, by position of the probability.
+    /// Names of the classes, by position of the output; none where the output is a number.
     pub labels: Vec<String>,
     /// From a file to the graph's inputs.
     pub preprocess: Preprocess,
@@ -54,16 +54,14 @@ pub struct Manifest {
 pub struct Results {
     /// Examples judged.
     pub n_test: usize,
-    /// Share of examples whose most probable class is theirs.
-    pub accuracy: f64,
-    /// 95 % interval of the accuracy.
-    pub accuracy_ci95: Interval,
-    /// Mean over classes of recall.
-    pub balanced_accuracy: f64,
-    /// Mean over classes of F1.
-    pub macro_f1: f64,
-    /// Expected calibration error.
-    pub ece: f64,
+    /// What the verdict compares.
+    pub metric: Metric,
+    /// It.
+    pub score: f64,
+    /// Its 95 % interval.
+    pub score_ci95: Interval,
+    /// Everything that was measured, by name.
+    pub measures: BTreeMap<String, f64>,
     /// What it had to beat.
     pub comparisons: Vec<Comparison>,
     /// Whether it did.
@@ -130,12 +128,18 @@ impl Manifest {
         // What JSON cannot hold would be written as null, and refused only on opening.
         let r = &self.results;
         let numbers =
-            [r.accuracy, r.accuracy_ci95.lo, r.accuracy_ci95.hi, r.balanced_accuracy, r.macro_f1, r.ece];
+            [r.score, r.score_ci95.lo, r.score_ci95.hi].into_iter().chain(r.measures.values().copied());
         let compared = r.comparisons.iter().flat_map(|c| [c.score, c.gain, c.gain_ci95.lo, c.gain_ci95.hi]);
-        if !numbers.into_iter().chain(compared).all(f64::is_finite) {
+        if !numbers.chain(compared).all(f64::is_finite) {
             return contradiction("a result is not a finite number".into());
         }
-        self.golden.check(self.labels.len())?;
+        if self.task != self.plan.task.on(self.modality) {
+            return contradiction(format!("task {}, plan {}", self.task, self.plan.task.on(self.modality)));
+        }
+        if (self.plan.task == Task::Regression) != self.labels.is_empty() {
+            return contradiction(format!("{} labels for {}", self.labels.len(), self.task));
+        }
+        self.golden.check(self.plan.task.n_outputs(self.labels.len()), self.plan.task)?;
         self.check_files()
     }
 

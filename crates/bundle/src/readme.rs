@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use headstart_core::{Metric, Modality, Task};
 use headstart_graph::{ImagePreprocess, Preprocess, Resize};
 
 use crate::Manifest;
@@ -29,12 +30,12 @@ fn front_matter(m: &Manifest) -> String {
     if let Some(name) = license_name {
         let _ = writeln!(out, "license_name: {}", yaml(name));
     }
-    let _ = writeln!(out, "library_name: headstart\npipeline_tag: {}", yaml(&m.task));
+    let _ = writeln!(out, "library_name: headstart\npipeline_tag: {}", yaml(&pipeline_tag(m)));
     out.push_str("tags:\n- headstart\n- transfer-learning\n");
     if !m.card.architecture.is_empty() {
         let _ = writeln!(out, "- {}", yaml(&m.card.architecture));
     }
-    out.push_str("metrics:\n- accuracy\n- f1\n");
+    let _ = writeln!(out, "metrics:\n- {}", m.results.metric);
     if let Some(base) = hub_repository(&m.card.origin) {
         let _ = writeln!(out, "base_model: {}\nbase_model_relation: finetune", yaml(base));
     }
@@ -51,7 +52,12 @@ fn head(m: &Manifest) -> String {
             text(fallback)
         );
     }
-    let _ = writeln!(out, "\nIt tells {} classes apart: {}.", m.labels.len(), classes(&m.labels));
+    let n = m.labels.len();
+    let _ = match m.plan.task {
+        Task::Classification => writeln!(out, "\nIt tells {n} classes apart: {}.", classes(&m.labels)),
+        Task::MultiLabel => writeln!(out, "\nIt says which of {n} labels apply: {}.", classes(&m.labels)),
+        Task::Regression => writeln!(out, "\nIt puts out a number."),
+    };
     out
 }
 
@@ -70,12 +76,23 @@ fn results(m: &Manifest) -> String {
     let r = &m.results;
     let mut out = format!(
         "## Results\n\nOn {} test examples that nothing else saw:\n\n| measure | value |\n|---|---:|\n\
-         | accuracy | {:.3} (95 % interval {:.3} to {:.3}) |\n| balanced accuracy | {:.3} |\n| macro F1 | {:.3} |\n\
-         | expected calibration error | {:.3} |\n",
-        r.n_test, r.accuracy, r.accuracy_ci95.lo, r.accuracy_ci95.hi, r.balanced_accuracy, r.macro_f1, r.ece
+         | {} | {:.3} (95 % interval {:.3} to {:.3}) |\n",
+        r.n_test,
+        r.metric.words(),
+        r.score,
+        r.score_ci95.lo,
+        r.score_ci95.hi
     );
+    for (name, value) in r.measures.iter().filter(|(name, _)| **name != r.metric.to_string()) {
+        let words = name.parse::<Metric>().map_or_else(|_| name.replace('_', " "), |m| m.words().into());
+        let _ = writeln!(out, "| {} | {value:.3} |", text(&words));
+    }
     if !r.comparisons.is_empty() {
-        out.push_str("\n| baseline | accuracy | gain over it (95 % interval) |\n|---|---:|---:|\n");
+        let _ = writeln!(
+            out,
+            "\n| baseline | {} | gain over it (95 % interval) |\n|---|---:|---:|",
+            r.metric.words()
+        );
         for c in &r.comparisons {
             let _ = writeln!(
                 out,
@@ -140,6 +157,15 @@ fn integrity(m: &Manifest) -> String {
         m.golden.inputs.len(),
         code(&m.provenance.data_blake3)
     )
+}
+
+/// The hub's name of the task, where it has one.
+fn pipeline_tag(m: &Manifest) -> String {
+    match (m.plan.task, m.modality) {
+        (Task::Classification | Task::MultiLabel, Modality::Image) => "image-classification".into(),
+        (Task::Classification | Task::MultiLabel, Modality::Text) => "text-classification".into(),
+        (Task::Regression, _) => m.task.clone(),
+    }
 }
 
 fn classes(labels: &[String]) -> String {

@@ -10,7 +10,7 @@ use headstart_bundle::{
     BundleError, FORMAT, Golden, GoldenInput, MANIFEST_NAME, Manifest, Provenance, README_NAME, Results,
     golden_inputs_image, open, readme, seal,
 };
-use headstart_core::{Comparison, HeadPlan, Modality, Plan, SplitPlan, Verdict};
+use headstart_core::{Comparison, HeadPlan, Metric, Modality, Plan, SplitPlan, Verdict};
 use headstart_graph::{Card, Filter, ImagePreprocess, Preprocess, Resize};
 
 fn manifest() -> Manifest {
@@ -26,6 +26,8 @@ fn manifest() -> Manifest {
         preprocess: Preprocess::Image(ImagePreprocess::imagenet(224, Resize::Squash, Filter::Bicubic)),
         plan: Plan {
             modality: Modality::Image,
+            task: Default::default(),
+            metric: Default::default(),
             recipe: "probe".into(),
             source: "resnet18".into(),
             tap: "avgpool".into(),
@@ -47,11 +49,15 @@ fn manifest() -> Manifest {
         },
         results: Results {
             n_test: 20,
-            accuracy: 0.9,
-            accuracy_ci95: [0.7, 0.97].into(),
-            balanced_accuracy: 0.9,
-            macro_f1: 0.9,
-            ece: 0.1,
+            metric: Metric::Accuracy,
+            score: 0.9,
+            score_ci95: [0.7, 0.97].into(),
+            measures: [
+                ("accuracy".to_string(), 0.9),
+                ("macro_f1".to_string(), 0.9),
+                ("ece".to_string(), 0.1),
+            ]
+            .into(),
             comparisons: vec![Comparison {
                 baseline: "majority".into(),
                 score: 0.5,
@@ -69,7 +75,7 @@ fn manifest() -> Manifest {
             device: "cpu-f32".into(),
         },
         golden: Golden {
-            probabilities: vec![vec![0.25, 0.75]; inputs.len()],
+            outputs: vec![vec![0.25, 0.75]; inputs.len()],
             inputs,
             tolerance: headstart_bundle::GOLDEN_TOLERANCE,
         },
@@ -115,7 +121,7 @@ fn what_is_sealed_is_what_is_opened() {
     assert_eq!(bundle.manifest, Manifest { files: bundle.manifest.files.clone(), ..manifest() });
     assert_eq!(&bundle.read("model.safetensors").unwrap()[..], b"weights");
     assert_eq!(fs::read_to_string(dir.join(README_NAME)).unwrap(), readme(&manifest()));
-    bundle.check_golden(&bundle.manifest.golden.probabilities).unwrap();
+    bundle.check_golden(&bundle.manifest.golden.outputs).unwrap();
     let error = bundle.check_golden(&vec![vec![0.5, 0.5]; 5]).unwrap_err().to_string();
     assert!(error.contains("\"cat\"") && error.contains("golden/gradient-64x48.png"), "{error}");
 }
@@ -206,7 +212,7 @@ fn lies_in_the_manifest_are_refused() {
         ("hash", |m| m["files"]["graph.json"]["blake3"] = "zz".into()),
         ("unknown field", |m| m["surprise"] = 1.into()),
         ("labels", |m| m["labels"] = serde_json::json!(["cat"])),
-        ("golden rows", |m| m["golden"]["probabilities"] = serde_json::json!([[0.5, 0.5]])),
+        ("golden rows", |m| m["golden"]["outputs"] = serde_json::json!([[0.5, 0.5]])),
         ("golden file", |m| m["golden"]["inputs"][0] = serde_json::json!({"file": "../../secret.png"})),
     ];
     for (what, lie) in lies {
@@ -228,7 +234,7 @@ fn hostile_names_and_contradictions_are_not_sealed() {
     }
     assert!(seal::<Bytes>(&dir, manifest(), &[]).is_err(), "golden files are missing");
     let mut nan = manifest();
-    nan.results.ece = f64::NAN;
+    nan.results.measures.insert("ece".into(), f64::NAN);
     assert!(seal(&dir, nan, &files()).is_err());
     assert!(entries(root.path()).is_empty());
 }

@@ -71,9 +71,13 @@ pub(crate) struct DataArgs {
     /// Column of the pictures' paths
     #[arg(long, value_name = "COL")]
     image: Option<String>,
-    /// Column of the labels
+    /// Column of the labels, or of the numbers to predict
     #[arg(long, value_name = "COL")]
     label: Option<String>,
+    /// What is asked: one class each, any number of labels (parted by `;` or `|`), or a number.  `auto` takes classes, and
+    /// asks back where the labels can only be numbers
+    #[arg(long, default_value = "auto", value_name = "auto|classification|multi-label|regression")]
+    task: String,
     /// Column that says train, val or test
     #[arg(long, value_name = "COL")]
     split: Option<String>,
@@ -125,6 +129,10 @@ pub(crate) struct PlanArgs {
     /// How to adapt the network: probe
     #[arg(long, default_value = "probe", value_name = "R")]
     recipe: String,
+    /// What the verdict compares: accuracy, balanced_accuracy, macro_f1, auroc, average_precision, rmse, mae or r2.
+    /// Default: accuracy for classes, average_precision for labels, rmse for numbers
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
     /// Seed of everything random but the split
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -245,15 +253,16 @@ impl From<Part> for SplitName {
 }
 
 impl DataArgs {
-    pub(crate) fn load(&self) -> LoadOptions {
-        LoadOptions {
+    pub(crate) fn load(&self) -> Result<LoadOptions, headstart::Error> {
+        Ok(LoadOptions {
             text: self.text.clone(),
             image: self.image.clone(),
+            task: if self.task == "auto" { None } else { Some(self.task.parse()?) },
             label: self.label.clone(),
             split: self.split.clone(),
             group: self.group.clone(),
             bad_fraction_max: self.bad_fraction_max,
-        }
+        })
     }
 }
 
@@ -280,7 +289,8 @@ impl PlanArgs {
         let mut options = FitOptions::new("");
         self.source.apply(&mut options);
         options.recipe = Recipe::parse(&self.recipe)?;
-        options.load = self.data.load();
+        options.load = self.data.load()?;
+        options.metric = self.metric.as_deref().map(str::parse).transpose()?;
         options.split = self.split.options();
         options.seed = self.seed;
         options.baseline_budget = self.baseline_budget;
@@ -296,11 +306,11 @@ impl FitArgs {
 }
 
 impl FeaturesArgs {
-    pub(crate) fn options(&self) -> FitOptions {
+    pub(crate) fn options(&self) -> Result<FitOptions, headstart::Error> {
         let mut options = FitOptions::new("");
         self.source.apply(&mut options);
-        options.load = self.data.load();
-        options
+        options.load = self.data.load()?;
+        Ok(options)
     }
 }
 

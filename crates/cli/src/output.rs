@@ -1,6 +1,6 @@
 //! What is printed: JSON for programs, lines for people.
 
-use headstart::{Diagnostic, Error, Plan};
+use headstart::{Diagnostic, Error, Plan, Task};
 use serde::Serialize;
 
 /// Diagnostics shown before the rest is counted.
@@ -36,14 +36,24 @@ pub(crate) fn diagnostics(all: &[Diagnostic]) {
 /// A plan as a page.
 pub(crate) fn plan(plan: &Plan) {
     let s = &plan.split;
-    println!("{} by `{}` on `{}`", plan.modality.task(), plan.recipe, plan.source);
-    println!("  classes    {} ({})", plan.classes.len(), brief(&plan.classes));
+    println!("{} by `{}` on `{}`", plan.task.on(plan.modality), plan.recipe, plan.source);
+    match plan.task {
+        Task::Classification => println!("  classes    {} ({})", plan.classes.len(), brief(&plan.classes)),
+        Task::MultiLabel => println!("  labels     {} ({})", plan.classes.len(), brief(&plan.classes)),
+        Task::Regression => {}
+    }
+    println!("  metric     {}", plan.metric.words());
     let how = if s.given { "as given".to_string() } else { format!("split seed {}", s.seed) };
     println!("  examples   {} train, {} valid, {} test ({how})", s.n_train, s.n_valid, s.n_test);
     println!("  features   {} numbers at `{}`", plan.feature_width, plan.tap);
     let h = &plan.head;
     println!(
-        "  head       logistic regression, {} strengths of L2 by {}-fold cross-validation{}",
+        "  head       {}, {} strengths of L2 by {}-fold cross-validation{}",
+        match plan.task {
+            Task::Classification => "logistic regression",
+            Task::MultiLabel => "a logistic regression for each label",
+            Task::Regression => "ridge regression",
+        },
         h.l2_candidates.len(),
         h.n_folds,
         if h.class_weights { ", classes weighed equally" } else { "" }

@@ -5,7 +5,7 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 
-use headstart::{Device, Error, FitOptions, FitSummary, Modality, Session, SessionOptions, Verdict};
+use headstart::{Device, Error, FitOptions, FitSummary, Modality, Session, SessionOptions, Task, Verdict};
 
 use crate::args::{CheckArgs, Cli, DemoArgs, EvaluateArgs, FeaturesArgs, FitArgs, Global, PlanArgs, Verb};
 use crate::output;
@@ -75,7 +75,7 @@ fn plan(session: &Session, args: &PlanArgs, json: bool) -> Result<u8, Error> {
 fn evaluate(session: &Session, args: &EvaluateArgs, json: bool) -> Result<u8, Error> {
     let only = args.only.map(Into::into);
     let result =
-        headstart::evaluate(session, &bundle_dir(&args.bundle), &args.data.data, &args.data.load(), only)?;
+        headstart::evaluate(session, &bundle_dir(&args.bundle), &args.data.data, &args.data.load()?, only)?;
     output::diagnostics(&result.diagnostics);
     if json {
         output::json(&result);
@@ -83,12 +83,19 @@ fn evaluate(session: &Session, args: &EvaluateArgs, json: bool) -> Result<u8, Er
     }
     let m = &result.metrics;
     println!(
-        "accuracy           {:.3} [{:.3}–{:.3}] of {} examples",
-        result.test, result.test_ci95.lo, result.test_ci95.hi, m.n
+        "{:<24} {:.3} [{:.3}–{:.3}] on {} examples",
+        result.metric.words(),
+        result.test,
+        result.test_ci95.lo,
+        result.test_ci95.hi,
+        m.n()
     );
-    println!("balanced accuracy  {:.3}", m.balanced_accuracy);
-    println!("macro F1           {:.3}", m.macro_f1);
-    println!("calibration error  {:.3}", m.ece);
+    for (metric, value) in m.all().into_iter().filter(|(metric, _)| *metric != result.metric) {
+        println!("{:<24} {value:.3}", metric.words());
+    }
+    if let Some(m) = m.classification() {
+        println!("{:<24} {:.3}", "calibration error", m.ece);
+    }
     if result.seen_in_training {
         println!("note: these are the data that the bundle was fitted on; the numbers flatter it");
     }
@@ -96,7 +103,7 @@ fn evaluate(session: &Session, args: &EvaluateArgs, json: bool) -> Result<u8, Er
 }
 
 fn features(session: &Session, args: &FeaturesArgs, json: bool) -> Result<u8, Error> {
-    let mut options = args.options();
+    let mut options = args.options()?;
     choose_source(&args.data.data, &mut options)?;
     let summary = headstart::features(session, &args.data.data, &args.out, &options)?;
     output::diagnostics(&summary.diagnostics);
@@ -109,12 +116,21 @@ fn features(session: &Session, args: &FeaturesArgs, json: bool) -> Result<u8, Er
 }
 
 fn check(session: &Session, args: &CheckArgs, json: bool) -> Result<u8, Error> {
-    let report = headstart::check(session, &args.data.data, &args.data.load(), &args.split.options())?;
+    let report = headstart::check(session, &args.data.data, &args.data.load()?, &args.split.options())?;
     if json {
         output::json(&report);
     } else {
         let [train, valid, test] = report.split;
-        println!("{} {}s in {} classes", report.n_examples, report.modality, report.classes.len());
+        let (n, modality, k) = (report.n_examples, report.modality, report.classes.len());
+        match (report.task, report.numbers) {
+            (Task::Classification, _) => println!("{n} {modality}s in {k} classes"),
+            (Task::MultiLabel, _) => println!("{n} {modality}s with {k} labels"),
+            (Task::Regression, None) => println!("{n} {modality}s with a number each"),
+            (Task::Regression, Some(s)) => println!(
+                "{n} {modality}s with numbers from {} to {}, mean {:.4}, standard deviation {:.4}",
+                s.min, s.max, s.mean, s.std
+            ),
+        }
         for (class, n) in &report.classes {
             println!("  {n:>7}  {class}");
         }

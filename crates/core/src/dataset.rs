@@ -1,10 +1,12 @@
-//! A labelled data set as it was found: examples, classes, and what could not be read.
+//! A labelled data set as it was found: examples, their targets, and what could not be read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Target, Targets, Task};
 
 /// What the examples are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,16 +16,6 @@ pub enum Modality {
     Image,
     /// Texts.
     Text,
-}
-
-impl Modality {
-    /// The task that labelled examples of this kind make.
-    pub fn task(self) -> &'static str {
-        match self {
-            Modality::Image => "image-classification",
-            Modality::Text => "text-classification",
-        }
-    }
 }
 
 impl fmt::Display for Modality {
@@ -59,14 +51,14 @@ pub enum SplitName {
 }
 
 /// One labelled example.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// How people find it again: the file's path relative to the data set, or `table.csv:17`.
     pub id: String,
     /// Its content.
     pub input: Input,
-    /// Position of its class in [`Dataset::classes`].
-    pub label_idx: usize,
+    /// The right answer, of the data set's task; classes by position in [`Dataset::classes`].
+    pub target: Target,
     /// Examples of one group never stand on both sides of a split.
     pub group: Option<String>,
     /// The part it was given to, if the data set says so.
@@ -105,7 +97,9 @@ pub struct Dataset {
     pub path: PathBuf,
     /// What its examples are.
     pub modality: Modality,
-    /// Class names, sorted.
+    /// What is asked about them.
+    pub task: Task,
+    /// Class names, sorted; none for numbers.
     pub classes: Vec<String>,
     /// The examples, in an order that does not depend on the file system.
     pub examples: Vec<Example>,
@@ -117,8 +111,18 @@ impl Dataset {
     /// Examples of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
-        self.examples.iter().for_each(|e| counts[e.label_idx] += 1);
+        self.examples.iter().flat_map(|e| e.target.classes()).for_each(|&c| counts[c] += 1);
         counts
+    }
+
+    /// Numbers that a model puts out for an example.
+    pub fn n_outputs(&self) -> usize {
+        self.task.n_outputs(self.classes.len())
+    }
+
+    /// The targets of some examples.
+    pub fn targets(&self, example_idx: &[usize]) -> Targets {
+        Targets::of(self.task, example_idx.iter().map(|&i| &self.examples[i].target))
     }
 
     /// What to call an example when speaking to people: its file, relative to the data set where it lies below it, or
@@ -137,7 +141,8 @@ impl Dataset {
             h.update(class.as_bytes()).update(b"\0");
         }
         for e in &self.examples {
-            h.update(&e.hash).update(&(e.label_idx as u64).to_le_bytes());
+            h.update(&e.hash);
+            e.target.hash_into(&mut h);
             h.update(format!("{:?}\0{}\0", e.split, e.group.as_deref().unwrap_or_default()).as_bytes());
         }
         h.finalize()

@@ -6,10 +6,12 @@ mod calibration;
 mod dataset;
 mod features;
 mod metrics;
+mod numbers;
 mod plan;
 mod rng;
 mod schedule;
 mod splits;
+mod target;
 mod training;
 mod verdict;
 
@@ -17,11 +19,16 @@ pub use batch::{Array, Batch, Values};
 pub use calibration::{ReliabilityBin, reliability};
 pub use dataset::{Dataset, Diagnostic, Example, Input, Modality, SplitName};
 pub use features::Features;
-pub use metrics::{ClassMetrics, Metrics};
+pub use metrics::{
+    ClassMetrics, ClassificationMetrics, LabelMetrics, Metric, Metrics, MultiLabelMetrics, RegressionMetrics,
+    Scorer,
+};
+pub use numbers::NumberSummary;
 pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, Scaling, SplitPlan};
 pub use rng::Rng;
 pub use schedule::Schedule;
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};
+pub use target::{Target, TargetRows, Targets, Task, UnknownName};
 pub use training::{
     Balance, BatchNorm, Forecast, GroupRate, HeadStart, Interpolation, Objective, OptimiserPlan, Phase,
     Regulariser, TrainingPlan,

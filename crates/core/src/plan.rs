@@ -2,13 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Modality, TrainingPlan};
+use crate::{Metric, Modality, Task, TrainingPlan};
 
 /// A whole run, decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Kind of examples; with labels it makes the task.
     pub modality: Modality,
+    /// What is asked about them.
+    #[serde(default)]
+    pub task: Task,
+    /// What the verdict compares.
+    #[serde(default)]
+    pub metric: Metric,
     /// The recipe that made this plan.
     pub recipe: String,
     /// The source network.
@@ -17,7 +23,7 @@ pub struct Plan {
     pub tap: String,
     /// Length of the feature vector.
     pub feature_width: usize,
-    /// Names of the classes.
+    /// Names of the classes; none for numbers.
     pub classes: Vec<String>,
     /// Seed of everything random but the split.
     pub seed: u64,
@@ -64,7 +70,8 @@ pub enum Scaling {
     PerFeature,
 }
 
-/// The convex head: multinomial logistic regression.
+/// The convex head: multinomial logistic regression for classes, one logistic regression a label, ridge regression for
+/// numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadPlan {
     /// What centred features are divided by before the penalty weighs them.

@@ -29,11 +29,11 @@ impl From<Interval> for [f64; 2] {
 /// A model beside a baseline on the same test examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The baseline: `majority`, `scratch`, …
+    /// The baseline: `majority`, `prevalence`, `mean`, `scratch`, …
     pub baseline: String,
     /// The baseline's metric.
     pub score: f64,
-    /// The model's metric less the baseline's.
+    /// The model's metric less the baseline's; for errors the baseline's less the model's, so that more is better.
     pub gain: f64,
     /// 95 % interval of the gain, from a bootstrap over the test examples that keeps both predictions paired.
     pub gain_ci95: Interval,

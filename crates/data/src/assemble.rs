@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic;
 
-use headstart_core::{Dataset, Diagnostic, Example, Input, Modality, Progress, SplitName};
+use headstart_core::{Dataset, Diagnostic, Example, Input, Modality, Progress, SplitName, Task};
 use rayon::prelude::*;
 
 use crate::files::{EXAMPLE_BYTES_MAX, decode_text, read};
+use crate::label::{Label, doubt_classes};
 use crate::{DataError, image};
 
 /// What a folder or a table promises, before any example was read.
@@ -28,7 +29,7 @@ pub(crate) struct Candidate {
     /// Its line, if it came from a table.
     pub(crate) line: Option<usize>,
     pub(crate) input: Input,
-    pub(crate) label: String,
+    pub(crate) label: Label,
     pub(crate) group: Option<String>,
     pub(crate) split: Option<SplitName>,
 }
@@ -37,6 +38,7 @@ pub(crate) struct Candidate {
 pub(crate) fn assemble(
     path: &Path,
     found: Found,
+    task: Option<Task>,
     bad_fraction_max: f64,
     progress: Progress<'_>,
 ) -> Result<Dataset, DataError> {
@@ -79,12 +81,15 @@ pub(crate) fn assemble(
     diagnostics.sort_by_key(|d| d.line);
     refuse_too_many_bad(path, n, bad_fraction_max, &diagnostics)?;
 
-    let mut classes: Vec<String> =
-        good.iter().map(|(c, _)| c.label.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    classes.sort_by(|a, b| natural(a, b));
-    if classes.len() < 2 {
-        return Err(DataError::OneClass { path: path.to_path_buf(), classes });
+    let labels: Vec<&Label> = good.iter().map(|(c, _)| &c.label).collect();
+    if task.is_none() {
+        diagnostics.extend(doubt_classes(path, &labels)?);
     }
+    let task = task.unwrap_or_default();
+    let mut classes: Vec<String> =
+        labels.iter().flat_map(|l| l.names()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    classes.sort_by(|a, b| natural(a, b));
+    refuse_without_choice(path, task, &labels, &classes)?;
     for class in classes_named.iter().filter(|c| !classes.contains(c)) {
         diagnostics.push(note(path, format!("class `{class}` has no readable examples; it is left out")));
     }
@@ -92,7 +97,7 @@ pub(crate) fn assemble(
     let mut examples: Vec<Example> = good
         .into_iter()
         .map(|(candidate, read)| Example {
-            label_idx: label_idx[&candidate.label],
+            target: candidate.label.target(|name| label_idx[name]),
             id: candidate.id,
             input: read.input.unwrap_or(candidate.input),
             group: candidate.group,
@@ -102,8 +107,27 @@ pub(crate) fn assemble(
         .collect();
     diagnostics.extend(let_valid_judge(path, &mut examples));
 
-    let dataset = Dataset { path: path.to_path_buf(), modality, classes, examples, diagnostics };
+    let dataset = Dataset { path: path.to_path_buf(), modality, task, classes, examples, diagnostics };
     Ok(with_lonely_classes_noted(dataset))
+}
+
+/// There must be something to tell apart.
+fn refuse_without_choice(
+    path: &Path,
+    task: Task,
+    labels: &[&Label],
+    classes: &[String],
+) -> Result<(), DataError> {
+    match task {
+        Task::Classification if classes.len() < 2 => {
+            Err(DataError::OneClass { path: path.to_path_buf(), classes: classes.to_vec() })
+        }
+        Task::MultiLabel if classes.is_empty() => Err(DataError::NoLabel { path: path.to_path_buf() }),
+        Task::Regression if labels.windows(2).all(|pair| pair[0] == pair[1]) => {
+            Err(DataError::OneNumber { path: path.to_path_buf() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A candidate once read.

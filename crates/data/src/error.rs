@@ -137,6 +137,28 @@ pub enum DataError {
         /// The classes that have some.
         classes: Vec<String>,
     },
+    /// Several labels an example were announced, but no example has any.
+    #[error("no readable example of {} has a label", .path.display())]
+    NoLabel {
+        /// The data.
+        path: PathBuf,
+    },
+    /// Numbers were announced, but all are the same.
+    #[error("all readable examples of {} have the same number: there is nothing to learn", .path.display())]
+    OneNumber {
+        /// The data.
+        path: PathBuf,
+    },
+    /// Labels that are numbers and hardly ever repeat.
+    #[error("every label of {} is a number, {n_distinct} different ones on {n} examples: are they classes or amounts?", .path.display())]
+    NumbersOrClasses {
+        /// The data.
+        path: PathBuf,
+        /// Labels.
+        n: usize,
+        /// Different labels.
+        n_distinct: usize,
+    },
     /// A number outside its range.
     #[error("{name} is {value}; allowed: {allowed}")]
     OutOfRange {
@@ -223,6 +245,12 @@ impl DataError {
             }
             DataError::TextOrImage { text, image, .. } => {
                 Some(format!("pass `--text {}` or `--image {}`", quoted(text), quoted(image)))
+            }
+            DataError::NumbersOrClasses { .. } => {
+                Some("pass `--task regression` to predict amounts, or `--task classification`".into())
+            }
+            DataError::NoLabel { .. } => {
+                Some("part the labels of an example by `;` or `|`; see `--label COLUMN`".into())
             }
             DataError::TooManyBad { .. } => Some("mend or remove them".into()),
             _ => None,

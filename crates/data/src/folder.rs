@@ -3,17 +3,18 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use headstart_core::{Diagnostic, Input, Modality, SplitName};
+use headstart_core::{Diagnostic, Input, Modality, SplitName, Task};
 
 use crate::assemble::{Candidate, Found, note, some_of};
 use crate::files::{Kind, extension, kind_of};
+use crate::label::Label;
 use crate::{DataError, table};
 
 /// Deepest nesting below a class folder that is read.
 const DEPTH_MAX: usize = 32;
 
 /// Finds all examples below `root`, in the order of their relative paths.
-pub(crate) fn find(root: &Path) -> Result<Found, DataError> {
+pub(crate) fn find(root: &Path, task: Task) -> Result<Found, DataError> {
     let top = list(root)?;
     let mut scan = Scan { root, files: Vec::new(), classes: BTreeSet::new(), diagnostics: Vec::new() };
     let parts: Vec<(&Entry, SplitName)> =
@@ -43,7 +44,7 @@ pub(crate) fn find(root: &Path) -> Result<Found, DataError> {
             scan.class(&class, None);
         }
     }
-    scan.finish()
+    scan.finish(task)
 }
 
 /// Tables that lie directly in a folder, in order.
@@ -168,7 +169,7 @@ impl Scan<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Found, DataError> {
+    fn finish(mut self, task: Task) -> Result<Found, DataError> {
         let n_of = |kind| self.files.iter().filter(|f| f.0 == kind).count();
         let (n_texts, n_images) = (n_of(Kind::Text), n_of(Kind::Image) + n_of(Kind::ForeignImage));
         if n_texts + n_images == 0 {
@@ -180,6 +181,14 @@ impl Scan<'_> {
             let id = relative(self.root, &path);
             match (kind, modality) {
                 (Kind::Image, Modality::Image) | (Kind::Text, Modality::Text) => {
+                    let label = match Label::parse(&label, "the folder's name", task) {
+                        Ok(label) => label,
+                        Err(message) => {
+                            let path = path.display().to_string();
+                            self.diagnostics.push(Diagnostic { path, line: None, message, skipped: true });
+                            continue;
+                        }
+                    };
                     let input = Input::File(path);
                     candidates.push(Candidate { id, line: None, input, label, group: None, split });
                 }
@@ -204,7 +213,8 @@ impl Scan<'_> {
             );
             self.diagnostics.push(note(self.root, message));
         }
-        Ok(Found { modality, candidates, classes: self.classes, diagnostics: self.diagnostics })
+        let classes = if task == Task::Classification { self.classes } else { BTreeSet::new() };
+        Ok(Found { modality, candidates, classes, diagnostics: self.diagnostics })
     }
 }
 
@@ -243,9 +253,9 @@ mod tests {
             "README.txt",
             "labels.csv",
         ]);
-        let found = find(dir.path()).unwrap();
+        let found = find(dir.path(), Task::Classification).unwrap();
         assert_eq!(ids(&found), ["a/deep/er/2.png", "b b/ü 1.JPG"]);
-        assert_eq!(found.candidates[0].label, "a");
+        assert_eq!(found.candidates[0].label, Label::Class("a".into()));
         assert!(found.diagnostics.is_empty(), "{:?}", found.diagnostics);
     }
 
@@ -258,7 +268,7 @@ mod tests {
             "testing/b/1.png",
             "extra/c/1.png",
         ]);
-        let found = find(dir.path()).unwrap();
+        let found = find(dir.path(), Task::Classification).unwrap();
         let parts: Vec<_> = found.candidates.iter().filter_map(|c| c.split).collect();
         assert_eq!(parts, [SplitName::Train, SplitName::Train, SplitName::Test, SplitName::Valid]);
         assert!(found.diagnostics[0].message.contains("extra"), "{:?}", found.diagnostics);
@@ -267,24 +277,24 @@ mod tests {
     #[test]
     fn a_train_may_be_a_vehicle() {
         let dir = tree(&["train/1.png", "car/1.png"]);
-        assert_eq!(find(dir.path()).unwrap().classes.len(), 2);
+        assert_eq!(find(dir.path(), Task::Classification).unwrap().classes.len(), 2);
         let dir = tree(&["train/steam/1.png", "car/1.png"]);
-        assert_eq!(find(dir.path()).unwrap().classes.len(), 2);
+        assert_eq!(find(dir.path(), Task::Classification).unwrap().classes.len(), 2);
     }
 
     #[test]
     fn parts_without_classes_point_to_the_table() {
         let dir = tree(&["train/1.png", "test/1.png", "metadata.csv"]);
-        let error = find(dir.path()).unwrap_err();
+        let error = find(dir.path(), Task::Classification).unwrap_err();
         assert!(error.hint().unwrap().ends_with("metadata.csv"), "{error} {:?}", error.hint());
         let dir = tree(&["1.png", "notes/a.pdf"]);
-        assert!(find(dir.path()).unwrap_err().hint().unwrap().contains("DIR/CLASS"));
+        assert!(find(dir.path(), Task::Classification).unwrap_err().hint().unwrap().contains("DIR/CLASS"));
     }
 
     #[test]
     fn the_rarer_kind_is_noted_and_left_out() {
         let dir = tree(&["a/1.png", "a/2.png", "b/3.png", "b/notes.txt", "b/new.heic"]);
-        let found = find(dir.path()).unwrap();
+        let found = find(dir.path(), Task::Classification).unwrap();
         assert_eq!((found.modality, found.candidates.len()), (Modality::Image, 3));
         assert!(found.diagnostics.iter().any(|d| d.skipped && d.message.starts_with("HEIC")));
         assert!(found.diagnostics.iter().any(|d| !d.skipped && d.message.contains("b/notes.txt")));
@@ -296,7 +306,7 @@ mod tests {
         let dir = tree(&["a/1.png", "b/1.png"]);
         std::os::unix::fs::symlink(dir.path(), dir.path().join("a/back")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("a"), dir.path().join("a/self")).unwrap();
-        let found = find(dir.path()).unwrap();
+        let found = find(dir.path(), Task::Classification).unwrap();
         assert_eq!(ids(&found), ["a/1.png", "b/1.png"]);
         assert_eq!(found.diagnostics.iter().filter(|d| d.message.contains("leads back")).count(), 2);
     }

@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod folder;
 mod image;
+mod label;
 mod load;
 mod prepare;
 mod split;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart_core::{Dataset, Progress};
+use headstart_core::{Dataset, Progress, Task};
 
 use crate::table::columns::Wanted;
 use crate::{DataError, assemble, folder, table};
@@ -14,7 +14,9 @@ pub struct LoadOptions {
     pub text: Option<String>,
     /// The column that holds paths of images, relative to the table's folder.
     pub image: Option<String>,
-    /// The column that holds the classes.
+    /// What is asked about the examples.  None assumes classes, and refuses labels that can only be numbers.
+    pub task: Option<Task>,
+    /// The column that holds the classes, labels or numbers.
     pub label: Option<String>,
     /// The column that holds `train`, `valid` or `test`.
     pub split: Option<String>,
@@ -26,7 +28,15 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { text: None, image: None, label: None, split: None, group: None, bad_fraction_max: 0.1 }
+        LoadOptions {
+            text: None,
+            image: None,
+            task: None,
+            label: None,
+            split: None,
+            group: None,
+            bad_fraction_max: 0.1,
+        }
     }
 }
 
@@ -38,11 +48,15 @@ impl Default for LoadOptions {
 /// the table's rows.  Where a data set brings a validation part but no test part, the validation part judges: it is
 /// loaded as test, with a diagnostic.
 ///
+/// With [`Task::MultiLabel`] a label cell holds any number of labels, parted by `;` or `|` (by `,` where neither occurs; a
+/// JSON array is such a list too); with [`Task::Regression`] it holds a number.
+///
 /// `progress` hears of examples read, from any thread.
 ///
 /// # Errors
 /// [`DataError`] if the path or the columns are not there, if more than `bad_fraction_max` of the examples are bad, or if
-/// fewer than two classes have readable examples.
+/// fewer than two classes have readable examples (no label, or less than two different numbers), or if no task is given and
+/// the labels are numbers that hardly ever repeat.
 pub fn load(path: &Path, options: &LoadOptions, progress: Progress<'_>) -> Result<Dataset, DataError> {
     if !(0.0..=1.0).contains(&options.bad_fraction_max) {
         let value = options.bad_fraction_max;
@@ -62,7 +76,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: Progress<'_>) -> Resul
             let (path, tables) = (path.to_path_buf(), folder::tables_in(path)?);
             return Err(DataError::ColumnOfFolder { flag, column, path, tables });
         }
-        folder::find(path)?
+        folder::find(path, options.task.unwrap_or_default())?
     } else {
         let wanted = Wanted {
             text: options.text.as_deref(),
@@ -71,7 +85,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: Progress<'_>) -> Resul
             split: options.split.as_deref(),
             group: options.group.as_deref(),
         };
-        table::find(path, &wanted)?
+        table::find(path, &wanted, options.task.unwrap_or_default())?
     };
-    assemble::assemble(path, found, options.bad_fraction_max, progress)
+    assemble::assemble(path, found, options.task, options.bad_fraction_max, progress)
 }

@@ -1,4 +1,4 @@
-//! Dividing a data set: as given, or stratified by class, seeded, never parting a group nor byte-identical examples.
+//! Dividing a data set: as given, or stratified by class (rarest label, size of the number), seeded, never parting a group nor byte-identical examples.
 //!
 //! Examples of one group, and byte-identical ones, are one *unit*, transitively.  Within a class, units stand in the
 //! order of blake3(seed, smallest example hash of the unit), and the first ones that fit become the test part.  The
@@ -7,12 +7,15 @@
 
 use std::collections::HashMap;
 
-use headstart_core::{Dataset, Diagnostic, SealedTest, SplitName, Splits};
+use headstart_core::{Dataset, Diagnostic, SealedTest, SplitName, Splits, Target};
 
 use crate::DataError;
 use crate::assemble::{note, some_of_having};
 
 mod given;
+mod strata;
+
+use strata::Strata;
 
 /// How to divide a data set that was not given divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,16 +110,17 @@ fn check_fractions(options: &SplitOptions) -> Result<(), DataError> {
 /// Examples that must stay together.
 struct Unit {
     examples: Vec<usize>,
-    /// The class of most of them, the first of equals.
-    class: usize,
+    /// The stratum of most of them, the first of equals.
+    stratum: usize,
     order: [u8; 32],
 }
 
-/// Takes about `fraction` of the examples out of `from`, class by class.
+/// Takes about `fraction` of the examples out of `from`, stratum by stratum.
 fn carve(dataset: &Dataset, from: &mut Vec<usize>, fraction: f64, seed: u64, part: &str) -> Vec<usize> {
-    let mut strata: Vec<Vec<Unit>> = dataset.classes.iter().map(|_| Vec::new()).collect();
-    for unit in units(dataset, from, seed, part) {
-        strata[unit.class].push(unit);
+    let kinds = Strata::of(dataset, from, fraction);
+    let mut strata: Vec<Vec<Unit>> = (0..kinds.n).map(|_| Vec::new()).collect();
+    for unit in units(dataset, from, &kinds, seed, part) {
+        strata[unit.stratum].push(unit);
     }
     let sizes: Vec<(usize, usize)> =
         strata.iter().map(|units| (units.len(), units.iter().map(|u| u.examples.len()).sum())).collect();
@@ -179,19 +183,19 @@ fn divide(mut units: Vec<Unit>, quota: usize) -> (Vec<Unit>, Vec<Unit>) {
 
 /// Units of several classes may have left a class without examples on one side: moves the smallest unit that mends it.
 fn mend(dataset: &Dataset, kept: &mut Vec<Unit>, taken: &mut Vec<Unit>) {
-    let label = |i: &usize| dataset.examples[*i].label_idx;
-    let holds = |u: &Unit, class: usize| u.examples.iter().any(|i| label(i) == class);
+    let labels = |i: &usize| dataset.examples[*i].target.classes();
+    let holds = |u: &Unit, class: usize| u.examples.iter().any(|i| labels(i).contains(&class));
     let count = |units: &[Unit]| {
         let mut counts = vec![0usize; dataset.classes.len()];
-        units.iter().flat_map(|u| &u.examples).for_each(|i| counts[label(i)] += 1);
+        units.iter().flat_map(|u| &u.examples).flat_map(labels).for_each(|&c| counts[c] += 1);
         counts
     };
     // A move must not take the last example of another class away.
     let spares = |counts: &[usize], u: &Unit| {
-        u.examples.iter().all(|i| {
-            let class = label(i);
-            counts[class] > u.examples.iter().filter(|j| label(j) == class).count()
-        })
+        u.examples
+            .iter()
+            .flat_map(labels)
+            .all(|class| counts[*class] > u.examples.iter().filter(|j| labels(j).contains(class)).count())
     };
     let (n_kept, n_taken) = (count(kept), count(taken));
     for class in (0..dataset.classes.len()).filter(|&c| n_kept[c] == 0) {
@@ -210,7 +214,7 @@ fn mend(dataset: &Dataset, kept: &mut Vec<Unit>, taken: &mut Vec<Unit>) {
 }
 
 /// The units of some examples: groups and byte-identical examples, joined transitively.
-fn units(dataset: &Dataset, examples: &[usize], seed: u64, part: &str) -> Vec<Unit> {
+fn units(dataset: &Dataset, examples: &[usize], strata: &Strata, seed: u64, part: &str) -> Vec<Unit> {
     let mut parent: Vec<usize> = (0..examples.len()).collect();
     let (mut by_hash, mut by_group) = (HashMap::new(), HashMap::new());
     for (i, &e) in examples.iter().enumerate() {
@@ -227,14 +231,10 @@ fn units(dataset: &Dataset, examples: &[usize], seed: u64, part: &str) -> Vec<Un
         members[root(&mut parent, i)].push(e);
     }
     let unit = |examples: Vec<usize>| {
-        let mut counts = vec![0usize; dataset.classes.len()];
-        examples.iter().for_each(|&e| counts[dataset.examples[e].label_idx] += 1);
-        let most = counts.iter().copied().max().unwrap_or_default();
-        let class = counts.iter().position(|&n| n == most).unwrap_or_default();
         let smallest = examples.iter().map(|&e| dataset.examples[e].hash).min().unwrap_or_default();
         let mut hasher = blake3::Hasher::new();
         hasher.update(part.as_bytes()).update(&seed.to_le_bytes()).update(&smallest);
-        Unit { examples, class, order: *hasher.finalize().as_bytes() }
+        Unit { stratum: strata.of_unit(&examples), examples, order: *hasher.finalize().as_bytes() }
     };
     members.into_iter().filter(|m| !m.is_empty()).map(unit).collect()
 }
@@ -260,14 +260,20 @@ fn duplicates(dataset: &Dataset) -> Vec<Diagnostic> {
         let first = *by_hash.entry(&e.hash).or_insert(i);
         n_surplus += usize::from(first != i);
         let first = &dataset.examples[first];
-        if first.label_idx != e.label_idx {
-            let class = |i: usize| &dataset.classes[i];
+        if first.target != e.target {
+            let words = |target: &Target| match target {
+                Target::Number(value) => value.to_string(),
+                other => {
+                    let names = other.classes().iter().map(|&c| dataset.classes[c].as_str());
+                    names.collect::<Vec<_>>().join(" and ")
+                }
+            };
             contradictory.push(format!(
                 "{} is {}, {} is {}",
                 first.id,
-                class(first.label_idx),
+                words(&first.target),
                 e.id,
-                class(e.label_idx)
+                words(&e.target)
             ));
         }
     }
@@ -290,7 +296,7 @@ fn duplicates(dataset: &Dataset) -> Vec<Diagnostic> {
 fn absent_classes(dataset: &Dataset, parts: &Parts) -> Vec<Diagnostic> {
     let absent = |part: &[usize], name: &str| {
         let mut present = vec![false; dataset.classes.len()];
-        part.iter().for_each(|&i| present[dataset.examples[i].label_idx] = true);
+        part.iter().flat_map(|&i| dataset.examples[i].target.classes()).for_each(|&c| present[c] = true);
         let names = dataset.classes.iter().zip(present).filter(|(_, p)| !p).map(|(c, _)| c.clone());
         let names: Vec<String> = names.collect();
         let message =

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headstart_core::{Dataset, Input, Modality, SplitName};
+use headstart_core::{Dataset, Input, Modality, SplitName, Target, Targets, Task};
 use headstart_data::{DataError, LoadOptions, SplitOptions, decode_thumbnail, load, split};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -181,7 +181,7 @@ fn parquet_with_images_and_class_names() {
     let d = table("pets.parquet", &bytes).unwrap();
     assert_eq!((d.modality, &d.classes), (Modality::Image, &["cat", "dog"].map(String::from).to_vec()));
     assert_eq!(d.examples[0].input, Input::Bytes(pgm(1).into()));
-    assert_eq!(d.examples[0].label_idx, 1);
+    assert_eq!(d.examples[0].target, headstart_core::Target::Class(1));
     assert!(told(&d).contains("Some(3) true `label` is -1; allowed: 0 to 1"), "{}", told(&d));
     assert_eq!(&decode_thumbnail(&d.examples[0].input, 64).unwrap()[..2], b"\xFF\xD8");
 
@@ -210,4 +210,71 @@ fn the_same_data_loads_and_splits_the_same() {
     let (mut t, _) = split(&b, &SplitOptions::default()).unwrap();
     assert_eq!(s.test.open().unwrap(), t.test.open().unwrap());
     assert_eq!((s.train.len(), s.test.len()), (32, 8));
+}
+
+fn table_of(task: Task, name: &str, content: &str) -> Result<Dataset, DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), name, content);
+    loaded(&dir.path().join(name), &LoadOptions { task: Some(task), ..lenient() })
+}
+
+#[test]
+fn several_labels_a_row() {
+    let targets = |d: &Dataset| d.examples.iter().map(|e| e.target.clone()).collect::<Vec<_>>();
+    let expected = [vec![0, 1], vec![1], vec![], vec![2, 1, 0]].map(|mut c| {
+        c.sort_unstable();
+        Target::Classes(c)
+    });
+    let d = table_of(Task::MultiLabel, "a.csv", "text,labels\np,b;a\nq,b\nr,\ns,\"c,b,a\"\n").unwrap();
+    assert_eq!(
+        (d.task, d.classes.join("|"), targets(&d)),
+        (Task::MultiLabel, "a|b|c".into(), expected.to_vec())
+    );
+    assert_eq!(d.class_counts(), [2, 3, 1]);
+    let json = "{\"text\":\"p\",\"labels\":[\"b\",\"a\"]}\n{\"text\":\"q\",\"labels\":\"b\"}\n\
+                {\"text\":\"r\",\"labels\":[]}\n{\"text\":\"s\",\"labels\":[\"c\",\"b\",\"a\"]}\n";
+    assert_eq!(targets(&table_of(Task::MultiLabel, "a.jsonl", json).unwrap()), expected);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.jsonl", json);
+    let error = loaded(&dir.path().join("a.jsonl"), &LoadOptions::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("a.jsonl:1: `labels` is a list; several labels need --task multi-label"),
+        "{error}"
+    );
+    let error = table_of(Task::MultiLabel, "a.csv", "text,labels\np,\nq,;\n").unwrap_err();
+    assert!(matches!(error, DataError::NoLabel { .. }), "{error}");
+}
+
+#[test]
+fn numbers_are_kept_and_parts_alike() {
+    let rows: String = (0..100).map(|i| format!("text {i},{}\n", (i * 37) % 100)).collect();
+    let d = table_of(Task::Regression, "a.csv", &format!("text,target\n{rows}")).unwrap();
+    assert_eq!((d.classes.len(), d.n_outputs(), &d.examples[2].target), (0, 1, &Target::Number(74.0)));
+    let (mut splits, _) = split(&d, &SplitOptions::default()).unwrap();
+    let test = splits.test.open().unwrap().to_vec();
+    let Targets::Number(mut numbers) = d.targets(&test) else { panic!("numbers") };
+    numbers.sort_by(f64::total_cmp);
+    // Two of every ten: low, middle and high numbers judge alike.
+    let by_tenth: Vec<usize> =
+        (0..10).map(|t| numbers.iter().filter(|v| (**v / 10.0).floor() as usize == t).count()).collect();
+    assert_eq!(by_tenth, [2; 10]);
+    assert_ne!(
+        d.hash(),
+        table_of(Task::Regression, "a.csv", &format!("text,target\n{rows}x,1\n")).unwrap().hash()
+    );
+}
+
+#[test]
+fn folders_named_by_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, name) in ["18/a.pgm", "18/b.pgm", "42.5/c.pgm", "old/d.pgm"].iter().enumerate() {
+        write(dir.path(), name, pgm(i as u8));
+    }
+    let d = loaded(dir.path(), &LoadOptions { task: Some(Task::Regression), ..lenient() }).unwrap();
+    assert_eq!((d.examples.len(), &d.examples[2].target), (3, &Target::Number(42.5)));
+    assert!(
+        told(&d).contains("the folder's name` is `old`; --task regression needs a number"),
+        "{}",
+        told(&d)
+    );
 }

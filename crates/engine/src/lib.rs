@@ -18,6 +18,6 @@ pub use device::Device;
 pub use error::EngineError;
 pub use init::{fill_missing, random_weights};
 pub use interpret::BatchNormPolicy;
-pub use loss::{cross_entropy, last_axis_as_rows, span_loss};
+pub use loss::{Loss, cross_entropy, last_axis_as_rows, span_loss};
 pub use network::{Anchor, Gradients, LossInput, Network, TrainMode};
 pub use optimiser::{AdamW, Optimiser, Rate, Rates, Sgd};

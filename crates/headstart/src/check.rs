@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use headstart_core::{Diagnostic, Input, Modality};
+use headstart_core::{Diagnostic, Input, Modality, NumberSummary, Targets, Task};
 use headstart_data::{LoadOptions, SplitOptions, decode_thumbnail};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,12 +16,16 @@ use crate::{Error, Session};
 pub struct CheckReport {
     /// Kind of examples.
     pub modality: Modality,
+    /// What would be asked about them.
+    pub task: Task,
     /// Examples that can be read.
     pub n_examples: usize,
     /// Examples that cannot.
     pub n_skipped: usize,
-    /// Class and number of its examples.
+    /// Class or label and number of its examples; none for numbers.
     pub classes: Vec<(String, usize)>,
+    /// How the numbers are spread, where numbers are to be predicted.
+    pub numbers: Option<NumberSummary>,
     /// Examples that are byte-identical to an earlier one.
     pub n_duplicates: usize,
     /// Sizes of the parts it would be divided into: train, valid, test.
@@ -69,8 +73,15 @@ pub fn check(
     let mut diagnostics = [dataset.diagnostics.clone(), undecodable, notices].concat();
     diagnostics.sort_by_key(|d| !d.skipped);
     let n_skipped = diagnostics.iter().filter(|d| d.skipped).count();
+    let all: Vec<usize> = (0..dataset.examples.len()).collect();
+    let numbers = match dataset.targets(&all) {
+        Targets::Number(values) => NumberSummary::of(&values),
+        _ => None,
+    };
     Ok(CheckReport {
         modality: dataset.modality,
+        task: dataset.task,
+        numbers,
         n_examples,
         n_skipped,
         classes: dataset.classes.iter().cloned().zip(dataset.class_counts()).collect(),

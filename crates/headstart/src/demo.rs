@@ -58,8 +58,8 @@ pub fn demo(session: &Session, out: &Path) -> Result<DemoOutcome, Error> {
                 path,
                 name,
                 category,
-                predicted: predictor.labels()[answer.class_idx].clone(),
-                probability: answer.probabilities[answer.class_idx],
+                predicted: predictor.labels()[answer.class_idx()].clone(),
+                probability: answer.outputs[answer.class_idx()],
             })
         })
         .collect::<Result<_, Error>>()?;

@@ -29,6 +29,8 @@ pub enum Error {
     Bundle(#[from] headstart_bundle::BundleError),
     #[error(transparent)]
     Sealed(#[from] headstart_core::TestAlreadyOpened),
+    #[error(transparent)]
+    Name(#[from] headstart_core::UnknownName),
     /// The request itself is wrong.
     #[error("{message}")]
     Request { message: String, hint: Option<String> },

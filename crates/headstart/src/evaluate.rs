@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use headstart_core::{Diagnostic, Input, Interval, Metrics, SplitName};
+use headstart_core::{Diagnostic, Input, Interval, Metric, Metrics, Scorer, SplitName, Target, Targets};
 use headstart_data::LoadOptions;
-use headstart_trust::clopper_pearson;
+use headstart_trust::score_interval;
 use serde::Serialize;
 
 use crate::fit::check_bad;
+use crate::proof::RESAMPLES;
 use crate::{Error, Predictor, Session};
 
 /// What `evaluate` answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Name of the measure.
-    pub metric: &'static str,
+    pub metric: Metric,
     /// Its value.
     pub test: f64,
     /// Its 95 % interval.
@@ -36,10 +37,18 @@ pub fn evaluate(
     split: Option<SplitName>,
 ) -> Result<Evaluation, Error> {
     let observer = &session.observer;
+    let predictor = Predictor::open(bundle, &session.device)?;
+    let task = predictor.task();
+    if let Some(asked) = load.task.filter(|asked| *asked != task) {
+        return Err(Error::request(
+            format!("the bundle answers {task}, but --task is {asked}"),
+            "leave --task out: the bundle knows its task",
+        ));
+    }
+    let load = &LoadOptions { task: Some(task), ..load.clone() };
     let dataset = headstart_data::load(data, load, &|done, total| {
         observer.progress("reading the data", done as u64, total as u64);
     })?;
-    let predictor = Predictor::open(bundle, &session.device)?;
     let known = predictor.labels();
     let class_idx: Vec<usize> = dataset
         .classes
@@ -73,15 +82,13 @@ pub fn evaluate(
         observer.progress("predicting", now as u64, inputs.len() as u64);
     })?;
     let mut diagnostics = dataset.diagnostics.clone();
-    let (mut probabilities, mut truth, mut n_right) = (Vec::new(), Vec::new(), 0);
+    let (mut outputs, mut truth): (Vec<f32>, Vec<Target>) = (Vec::new(), Vec::new());
     for (&i, answer) in chosen.iter().zip(answers) {
         let example = &dataset.examples[i];
         match answer {
             Ok(p) => {
-                let label = class_idx[example.label_idx];
-                n_right += usize::from(p.class_idx == label);
-                truth.push(label);
-                probabilities.extend(p.probabilities);
+                truth.push(renumbered(&example.target, &class_idx));
+                outputs.extend(p.outputs);
             }
             Err(e) => diagnostics.push(Diagnostic {
                 path: dataset.name_of(i),
@@ -92,14 +99,30 @@ pub fn evaluate(
         }
     }
     check_bad(&diagnostics, dataset.examples.len(), load.bad_fraction_max)?;
-    let metrics = Metrics::of(known, &probabilities, &truth);
+    let truth = Targets::of(task, &truth);
+    let metrics = Metrics::of(known, &outputs, &truth);
+    let metric = predictor.manifest().plan.metric;
+    let n_outputs = task.n_outputs(known.len());
     Ok(Evaluation {
-        metric: "accuracy",
-        test: metrics.accuracy,
-        test_ci95: clopper_pearson(n_right, truth.len()),
+        metric,
+        test: Scorer::new(metric, n_outputs, &outputs, &truth).score(&vec![1; truth.len()]),
+        test_ci95: score_interval(metric, n_outputs, &outputs, &truth, RESAMPLES, 0),
         seen_in_training: split.is_none()
             && predictor.manifest().provenance.data_blake3 == dataset.hash().to_hex().to_string(),
         metrics,
         diagnostics,
     })
+}
+
+/// A target with the positions that its classes have elsewhere.
+fn renumbered(target: &Target, position: &[usize]) -> Target {
+    match target {
+        Target::Class(class_idx) => Target::Class(position[*class_idx]),
+        Target::Classes(classes) => {
+            let mut classes: Vec<usize> = classes.iter().map(|&c| position[c]).collect();
+            classes.sort_unstable();
+            Target::Classes(classes)
+        }
+        Target::Number(value) => Target::Number(*value),
+    }
 }

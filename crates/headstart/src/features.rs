@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart_core::Diagnostic;
+use headstart_core::{Diagnostic, Target, Targets};
 use headstart_formats::safetensors;
 use headstart_graph::rewrite::{cut, tap, tap_at};
 use headstart_graph::{DType, Tensor, Weights};
@@ -26,7 +26,8 @@ pub struct FeaturesSummary {
 }
 
 /// Extracts features of all examples and writes them to `out`: `.safetensors` with tensors `features [n, width]` and
-/// `labels [n]`, or `.csv` with columns `id, label, 0, 1, …`.
+/// `labels [n]` (numbers of the classes; `[n, n_labels]` of 0 and 1 where there may be several; `targets [n]` for numbers), or
+/// `.csv` with columns `id, label, 0, 1, …`, several labels parted by `;`.
 pub fn features(
     session: &Session,
     data: &Path,
@@ -60,21 +61,37 @@ pub fn features(
         csv.write_record(&head).map_err(io)?;
         for (n, &i) in features.example_idx.iter().enumerate() {
             let e = &dataset.examples[i];
-            let mut row = vec![e.id.clone(), dataset.classes[e.label_idx].clone()];
+            let label = match &e.target {
+                Target::Number(value) => value.to_string(),
+                other => {
+                    other.classes().iter().map(|&c| dataset.classes[c].as_str()).collect::<Vec<_>>().join(";")
+                }
+            };
+            let mut row = vec![e.id.clone(), label];
             row.extend(features.row(n).iter().map(f32::to_string));
             csv.write_record(&row).map_err(io)?;
         }
         csv.into_inner().map_err(|e| Error::Io { path: out.into(), source: e.into_error() })?
     } else {
-        let labels: Vec<u8> = features
-            .example_idx
-            .iter()
-            .flat_map(|&i| (dataset.examples[i].label_idx as i64).to_le_bytes())
-            .collect();
         let n = features.len();
+        let targets = dataset.targets(&features.example_idx);
+        let bytes =
+            |values: &mut dyn Iterator<Item = i64>| values.flat_map(i64::to_le_bytes).collect::<Vec<u8>>();
+        let labels = match &targets {
+            Targets::Class(labels) => {
+                let all = bytes(&mut labels.iter().map(|&l| l as i64));
+                ("labels", Tensor::new(DType::I64, vec![n], all.into())?)
+            }
+            Targets::Classes(_) => {
+                let rows = targets.rows(dataset.classes.len());
+                let all = bytes(&mut rows.values.iter().map(|&v| v as i64));
+                ("labels", Tensor::new(DType::I64, vec![n, rows.width], all.into())?)
+            }
+            Targets::Number(_) => ("targets", Tensor::from_f32(&[n], &targets.rows(1).values)?),
+        };
         let tensors: Weights = [
             ("features".to_string(), Tensor::from_f32(&[n, features.width], &features.values)?),
-            ("labels".to_string(), Tensor::new(DType::I64, vec![n], labels.into())?),
+            (labels.0.to_string(), labels.1),
         ]
         .into_iter()
         .collect();

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_core::{Dataset, Diagnostic, Features, Plan, SealedTest, SplitPlan, Splits};
+use headstart_core::{Dataset, Diagnostic, Features, Metric, Plan, SealedTest, SplitPlan, Splits};
 use headstart_data::{LoadOptions, Preparer, SplitOptions};
 use headstart_graph::Preprocess;
 use headstart_graph::rewrite::{Tap, cut, tap_at};
 use headstart_recipe::{Facts, Recipe, Settings};
-use headstart_train::{LogisticFit, LogisticSpec};
+use headstart_train::HeadFit;
 
 use crate::prefix::{Extracted, Prefix};
 use crate::proof::Proof;
@@ -31,6 +31,8 @@ pub struct FitOptions {
     pub load: LoadOptions,
     /// How to divide it, if it does not come divided.
     pub split: SplitOptions,
+    /// What the verdict compares; the task's default if none.
+    pub metric: Option<Metric>,
     /// Seed of everything random but the split.
     pub seed: u64,
     /// How many times the cost of the features the rival from random weights may cost; 0 declines it.
@@ -55,6 +57,7 @@ impl FitOptions {
             tap: None,
             load: LoadOptions::default(),
             split: SplitOptions::default(),
+            metric: None,
             seed: 0,
             baseline_budget: 5.0,
             settings: Settings::default(),
@@ -121,15 +124,15 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     run.event("test opened", serde_json::json!({"examples": test_features.len()}))?;
     diagnostics.extend(unread);
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
-    let train_labels: Vec<usize> = labels(&dataset, &features.example_idx);
-    let mut proof = Proof::of(&dataset, &plan, &head, &test_features, &train_labels, rival.as_mut())?;
+    let train_targets = dataset.targets(&features.example_idx);
+    let mut proof = Proof::of(&dataset, &plan, &head, &test_features, &train_targets, rival.as_mut())?;
     let fitted = record::Fitted {
         dataset: &dataset,
         plan: &plan,
         source: &source,
         tap,
         head: &head,
-        train_labels: &train_labels,
+        train_targets: &train_targets,
         diagnostics: &diagnostics,
         extracted: Extracted {
             n_computed: extracted.n_computed + extracted_test.n_computed,
@@ -151,6 +154,14 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
     let dataset = headstart_data::load(data, &options.load, &|done, total| {
         observer.progress("reading the data", done as u64, total as u64);
     })?;
+    let allowed = Metric::of_task(dataset.task);
+    if let Some(metric) = options.metric.filter(|m| !allowed.contains(m)) {
+        let names: Vec<String> = allowed.iter().map(Metric::to_string).collect();
+        return Err(Error::request(
+            format!("{metric} does not measure {} (measures: {})", dataset.task, names.join(", ")),
+            format!("pass --metric {}, or another --task", allowed[0]),
+        ));
+    }
     // Divided before the source is fetched: a wrong request should fail before a long download.
     let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
     let source = Source::open(session, &options.source, &options.source_options)?;
@@ -164,8 +175,7 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("choose a source for {}s from `headstart sources`", dataset.modality),
         ));
     }
-    let mut train_counts = vec![0; dataset.classes.len()];
-    splits.train.iter().for_each(|&i| train_counts[dataset.examples[i].label_idx] += 1);
+    let train_counts = dataset.targets(&splits.train).class_counts(dataset.classes.len());
     let preparer = Preparer::new(&source.model.preprocess, source.model.tokenizer.as_deref())?;
     let sample: Vec<_> = splits.train.iter().take(256).map(|&i| &dataset.examples[i].input).collect();
     let plan = options.recipe.plan(&Facts {
@@ -174,6 +184,8 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         tap: options.tap.as_deref(),
         unused_weights: source.report.unexpected.iter().map(|t| t.to_string()).collect(),
         modality,
+        task: dataset.task,
+        metric: options.metric.unwrap_or(allowed[0]),
         classes: &dataset.classes,
         train_counts: &train_counts,
         split: SplitPlan {
@@ -211,21 +223,14 @@ fn fit_head(
     dataset: &Dataset,
     features: &Features,
     plan: &Plan,
-) -> Result<LogisticFit, Error> {
-    let spec = LogisticSpec {
-        l2_candidates: plan.head.l2_candidates.clone(),
-        n_folds: plan.head.n_folds,
-        class_weights: plan.head.class_weights,
-        normalise: false,
-        scaling: plan.head.scaling,
-        seed: plan.seed,
-    };
+) -> Result<HeadFit, Error> {
     let groups = fold_groups(dataset, &features.example_idx);
     let observer = &session.observer;
-    let truth = labels(dataset, &features.example_idx);
+    let truth = dataset.targets(&features.example_idx);
     let progress =
         |done: usize, total: usize| observer.progress("fitting the head", done as u64, total as u64);
-    Ok(headstart_train::fit(features, &truth, dataset.classes.len(), Some(&groups), &spec, &progress)?)
+    let (k, head) = (dataset.n_outputs(), &plan.head);
+    Ok(headstart_train::fit_head(features, &truth, k, Some(&groups), head, plan.seed, &progress)?)
 }
 
 /// Rows that must share a fold: those of one group, and byte-identical ones.
@@ -253,10 +258,6 @@ fn open_test(
         ));
     }
     Ok(opened)
-}
-
-pub(crate) fn labels(dataset: &Dataset, example_idx: &[usize]) -> Vec<usize> {
-    example_idx.iter().map(|&i| dataset.examples[i].label_idx).collect()
 }
 
 /// Stops when more examples than allowed had to be left out.

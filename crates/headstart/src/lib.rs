@@ -20,6 +20,7 @@ mod feature_cache;
 mod features;
 mod fit;
 mod predict;
+mod predictions_csv;
 mod prefix;
 mod proof;
 mod record;
@@ -40,7 +41,9 @@ pub use record::FitSummary;
 pub use session::{Observer, Session, SessionOptions, Silent};
 pub use source::{Source, SourceOptions, build_architecture, modality};
 
-pub use headstart_core::{Diagnostic, Input, Modality, Plan, SplitName, Verdict};
+pub use headstart_core::{
+    Diagnostic, Input, Metric, Modality, NumberSummary, Plan, SplitName, Task, UnknownName, Verdict,
+};
 pub use headstart_data::{LoadOptions, SplitOptions};
 pub use headstart_engine::Device;
 pub use headstart_graph::render;

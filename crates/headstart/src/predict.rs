@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use headstart_bundle::{GoldenInput, Manifest};
-use headstart_core::{Array, Input};
+use headstart_core::{Array, Input, Task};
 use headstart_data::DataError;
 use headstart_engine::Device;
 use headstart_graph::{Graph, Weights};
 
 use crate::Error;
-use crate::rival::probabilities;
+use crate::predictions_csv::THRESHOLD;
+use crate::proof::most_probable;
+use crate::rival::outputs;
 use crate::runner::Runner;
 
 /// A sealed bundle, opened, its golden predictions replayed.
@@ -21,10 +23,27 @@ pub struct Predictor {
 /// What a bundle says of one input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// Probability of each class, in the order of [`Predictor::labels`].
-    pub probabilities: Vec<f32>,
-    /// Position of the most probable class.
-    pub class_idx: usize,
+    /// What was asked.
+    pub task: Task,
+    /// Probability of each class or label, in the order of [`Predictor::labels`], or the number alone.
+    pub outputs: Vec<f32>,
+}
+
+impl Prediction {
+    /// Position of the most probable class or label; the first of equals.
+    pub fn class_idx(&self) -> usize {
+        most_probable(&self.outputs)
+    }
+
+    /// Positions of the labels that apply, each with a probability of 0.5 or more.
+    pub fn label_idx(&self) -> Vec<usize> {
+        (0..self.outputs.len()).filter(|&c| self.outputs[c] >= THRESHOLD).collect()
+    }
+
+    /// The number, where a number was asked for.
+    pub fn value(&self) -> Option<f32> {
+        if self.task == Task::Regression { self.outputs.first().copied() } else { None }
+    }
 }
 
 impl Predictor {
@@ -51,7 +70,7 @@ impl Predictor {
         let got = predictor
             .predict(&inputs, &|_| {})?
             .into_iter()
-            .map(|p| Ok(p?.probabilities))
+            .map(|p| Ok(p?.outputs))
             .collect::<Result<Vec<_>, Error>>()?;
         bundle.check_golden(&got)?;
         Ok(predictor)
@@ -69,7 +88,12 @@ impl Predictor {
         Ok(Predictor { runner, manifest })
     }
 
-    /// Names of the classes.
+    /// What it answers.
+    pub fn task(&self) -> Task {
+        self.manifest.plan.task
+    }
+
+    /// Names of the classes; none where the answer is a number.
     pub fn labels(&self) -> &[String] {
         &self.manifest.labels
     }
@@ -87,17 +111,11 @@ impl Predictor {
     ) -> Result<Vec<Result<Prediction, DataError>>, Error> {
         let inputs: Vec<&Input> = inputs.iter().collect();
         let rows = self.runner.run(&inputs, tick)?;
-        Ok(rows.into_iter().map(|row| row.map(prediction)).collect())
+        Ok(rows.into_iter().map(|row| row.map(|raw| self.prediction(raw))).collect())
     }
-}
 
-fn prediction(logits: Vec<f32>) -> Prediction {
-    let probabilities = probabilities(&Array::f32(&[1, logits.len()], logits));
-    let mut class_idx = 0;
-    for (i, p) in probabilities.iter().enumerate() {
-        if *p > probabilities[class_idx] {
-            class_idx = i;
-        }
+    fn prediction(&self, raw: Vec<f32>) -> Prediction {
+        let task = self.task();
+        Prediction { task, outputs: outputs(task, &Array::f32(&[1, raw.len()], raw)) }
     }
-    Prediction { probabilities, class_idx }
 }

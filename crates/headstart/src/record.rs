@@ -6,21 +6,25 @@ use std::path::{Path, PathBuf};
 use headstart_bundle::{
     GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts,
 };
-use headstart_core::{Dataset, Diagnostic, Input, Modality, Plan, Verdict};
+use headstart_core::{
+    Dataset, Diagnostic, Input, Metric, Modality, NumberSummary, Plan, SplitName, Targets, Task, Verdict,
+};
 use headstart_formats::safetensors;
 use headstart_graph::rewrite::{HeadSpec, Tap, graft};
 use headstart_graph::{Graph, Preprocess, Tensor, Weights};
 use headstart_report::{
-    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
+    Answer, CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
+    Mistakes, NumberCounts, Picture, ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
 };
-use headstart_train::LogisticFit;
+use headstart_train::{HeadFit, TargetScale};
+use headstart_trust::Simplest;
 use serde::Serialize;
 
-use crate::fit::{FitOptions, default_out, labels};
+use crate::fit::{FitOptions, default_out};
 use crate::predict::Predictor;
+use crate::predictions_csv;
 use crate::prefix::Extracted;
-use crate::proof::{Proof, predictions};
+use crate::proof::{Proof, measures, predictions};
 use crate::rival::Rival;
 use crate::run::{Run, peak_mb};
 use crate::{Error, Session, Source};
@@ -38,8 +42,8 @@ pub(crate) struct Fitted<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) source: &'a Source,
     pub(crate) tap: Tap,
-    pub(crate) head: &'a LogisticFit,
-    pub(crate) train_labels: &'a [usize],
+    pub(crate) head: &'a HeadFit,
+    pub(crate) train_targets: &'a Targets,
     pub(crate) diagnostics: &'a [Diagnostic],
     pub(crate) extracted: Extracted,
     pub(crate) timings: Vec<(&'static str, f64)>,
@@ -54,7 +58,7 @@ pub struct FitSummary {
     pub bundle: PathBuf,
     /// The page to read.
     pub report: PathBuf,
-    /// `image-classification`, `text-classification`.
+    /// `image-classification`, `text-multi-label`, `image-regression`, …
     pub task: String,
     /// The source.
     pub source: String,
@@ -69,17 +73,14 @@ pub struct FitSummary {
     /// Examples that were left out because they could not be read.
     pub n_skipped: usize,
     /// Name of the measure.
-    pub metric: &'static str,
+    pub metric: Metric,
     /// Its value on the test split.
     pub test: f64,
     /// Its 95 % interval.
     pub test_ci95: [f64; 2],
-    /// Mean over classes of recall.
-    pub balanced_accuracy: f64,
-    /// Mean over classes of F1.
-    pub macro_f1: f64,
-    /// Expected calibration error.
-    pub ece: f64,
+    /// Everything that was measured, by name.
+    #[serde(flatten)]
+    pub measures: BTreeMap<String, f64>,
     /// The same measure of what it had to beat.
     pub baselines: BTreeMap<String, f64>,
     /// `helped`, `no measurable gain` or `hurt`.
@@ -111,26 +112,31 @@ pub(crate) fn leave(
     mut rival: Option<Rival<'_>>,
 ) -> Result<FitSummary, Error> {
     let Fitted { dataset, plan, source, .. } = *fitted;
-    let sentence =
-        verdict_sentence(proof.verdict, &proof.metrics, proof.accuracy_ci95, &proof.comparisons, plan);
+    let sentence = verdict_sentence(
+        proof.verdict,
+        proof.score,
+        proof.score_ci95,
+        &proof.comparisons,
+        plan,
+        proof.truth.len(),
+    );
     let best = proof.best_baseline().map(|c| c.baseline.clone());
     let fallback = best.filter(|_| proof.verdict == Verdict::Hurt && !options.keep_transfer);
-    let network = winner(fitted, proof, fallback.as_deref(), rival.as_mut())?;
+    let network = winner(fitted, fallback.as_deref(), rival.as_mut())?;
     let manifest = Manifest {
         format: headstart_bundle::FORMAT,
         name: model_name(&dataset.path, plan),
-        task: plan.modality.task().into(),
+        task: plan.task.on(plan.modality),
         modality: plan.modality,
         labels: dataset.classes.clone(),
         preprocess: network.preprocess.clone(),
         plan: plan.clone(),
         results: Results {
-            n_test: proof.metrics.n,
-            accuracy: proof.metrics.accuracy,
-            accuracy_ci95: proof.accuracy_ci95,
-            balanced_accuracy: proof.metrics.balanced_accuracy,
-            macro_f1: proof.metrics.macro_f1,
-            ece: proof.metrics.ece,
+            n_test: proof.metrics.n(),
+            metric: plan.metric,
+            score: proof.score,
+            score_ci95: proof.score_ci95,
+            measures: measures(&proof.metrics),
             comparisons: proof.comparisons.clone(),
             verdict: proof.verdict,
             sentence: sentence.clone(),
@@ -142,11 +148,15 @@ pub(crate) fn leave(
             data_blake3: dataset.hash().to_hex().to_string(),
             device: format!("{}-f32", session.device),
         },
-        golden: Golden { inputs: Vec::new(), probabilities: Vec::new(), tolerance: GOLDEN_TOLERANCE },
+        golden: Golden {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            tolerance: tolerance(fitted.train_targets),
+        },
         files: BTreeMap::new(),
     };
     let bundle = seal(session, run, &network, manifest, source.model.tokenizer.as_deref())?;
-    run.write("predictions.csv", &predictions_csv(dataset, proof)?)?;
+    run.write("predictions.csv", &predictions_csv::write(dataset, proof)?)?;
 
     let seconds_total = run.seconds();
     let peak = peak_mb();
@@ -165,19 +175,17 @@ pub(crate) fn leave(
         run: run.dir.clone(),
         bundle,
         report: run.dir.join("report.html"),
-        task: plan.modality.task().into(),
+        task: plan.task.on(plan.modality),
         source: plan.source.clone(),
         recipe: plan.recipe.clone(),
-        n_train: fitted.train_labels.len(),
+        n_train: fitted.train_targets.len(),
         n_valid: plan.split.n_valid,
-        n_test: proof.metrics.n,
+        n_test: proof.metrics.n(),
         n_skipped: fitted.diagnostics.iter().filter(|d| d.skipped).count(),
-        metric: "accuracy",
-        test: proof.metrics.accuracy,
-        test_ci95: proof.accuracy_ci95.into(),
-        balanced_accuracy: proof.metrics.balanced_accuracy,
-        macro_f1: proof.metrics.macro_f1,
-        ece: proof.metrics.ece,
+        metric: plan.metric,
+        test: proof.score,
+        test_ci95: proof.score_ci95.into(),
+        measures: measures(&proof.metrics),
         baselines: proof.comparisons.iter().map(|c| (c.baseline.clone(), c.score)).collect(),
         verdict: proof.verdict,
         fallback,
@@ -192,14 +200,12 @@ pub(crate) fn leave(
     struct MetricsFile<'a> {
         summary: &'a FitSummary,
         metrics: &'a headstart_core::Metrics,
-        balanced_accuracy_ci95: [f64; 2],
         comparisons: &'a [headstart_core::Comparison],
         diagnostics: &'a [Diagnostic],
     }
     let file = MetricsFile {
         summary: &summary,
         metrics: &proof.metrics,
-        balanced_accuracy_ci95: proof.balanced_accuracy_ci95.into(),
         comparisons: &proof.comparisons,
         diagnostics: fitted.diagnostics,
     };
@@ -217,7 +223,6 @@ struct Winner {
 
 fn winner(
     fitted: &Fitted<'_>,
-    proof: &Proof,
     fallback: Option<&str>,
     rival: Option<&mut Rival<'_>>,
 ) -> Result<Winner, Error> {
@@ -226,17 +231,12 @@ fn winner(
         return Ok(Winner { graph: rival.graph.clone(), weights, preprocess: rival.preprocess.clone() });
     }
     let model = &fitted.source.model;
-    let k = fitted.dataset.classes.len();
+    let k = fitted.dataset.n_outputs();
     let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k })?;
     let width = fitted.plan.feature_width;
     let (weight, bias) = match fallback {
-        Some(_) => {
-            // Always the majority: no feature counts, its share of the training examples does.
-            let mut counts = vec![1.0f32; k];
-            fitted.train_labels.iter().for_each(|&l| counts[l] += 1.0);
-            counts[proof.majority] += 1.0;
-            (vec![0.0; k * width], counts.into_iter().map(f32::ln).collect())
-        }
+        // No feature counts; the bias alone says what the simplest baseline says.
+        Some(_) => (vec![0.0; k * width], constant_bias(fitted.train_targets, k)),
         None => (fitted.head.weight.clone(), fitted.head.bias.clone()),
     };
     let mut weights = Weights::new();
@@ -249,6 +249,34 @@ fn winner(
         weights.insert(name, tensor);
     }
     Ok(Winner { graph, weights, preprocess: model.preprocess.clone() })
+}
+
+/// The raw outputs with which a network says the same of everything.
+fn constant_bias(train: &Targets, k: usize) -> Vec<f32> {
+    let counts: Vec<f32> = train.class_counts(k).into_iter().map(|n| n as f32).collect();
+    let n = train.len() as f32;
+    match train {
+        Targets::Number(_) => Simplest::of(train, k).output,
+        // Half an example more on either side: nothing is impossible because it was not seen.
+        Targets::Classes(_) => counts.iter().map(|c| ((c + 0.5) / (n - c + 0.5)).ln()).collect(),
+        Targets::Class(_) => {
+            let most = counts.iter().copied().fold(0.0, f32::max);
+            let first = counts.iter().position(|c| *c == most);
+            counts
+                .iter()
+                .enumerate()
+                .map(|(i, c)| (c + if Some(i) == first { 2.0 } else { 1.0 }).ln())
+                .collect()
+        }
+    }
+}
+
+/// How far golden predictions may be off: numbers by a share of their spread.
+fn tolerance(train: &Targets) -> f32 {
+    match train.task() {
+        Task::Regression => GOLDEN_TOLERANCE * TargetScale::of(train).std as f32,
+        Task::Classification | Task::MultiLabel => GOLDEN_TOLERANCE,
+    }
 }
 
 /// Writes the bundle and opens it again, which replays its golden predictions.
@@ -286,41 +314,14 @@ fn seal(
         &session.device,
     )?;
     manifest.golden.inputs = names;
-    manifest.golden.probabilities = predictor
+    manifest.golden.outputs = predictor
         .predict(&inputs, &|_| {})?
         .into_iter()
-        .map(|p| Ok(p?.probabilities))
+        .map(|p| Ok(p?.outputs))
         .collect::<Result<_, Error>>()?;
     let dir = headstart_bundle::seal(&run.dir.join("bundle"), manifest, &files)?;
     Predictor::open(&dir, &session.device)?;
     Ok(dir)
-}
-
-fn predictions_csv(dataset: &Dataset, proof: &Proof) -> Result<Vec<u8>, Error> {
-    let k = dataset.classes.len();
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let head: Vec<String> = ["id", "label", "predicted", "probability"]
-        .map(String::from)
-        .into_iter()
-        .chain(dataset.classes.iter().map(|c| format!("p({c})")))
-        .collect();
-    let predicted = predictions(&proof.probabilities, k);
-    let written = csv.write_record(&head).and_then(|()| {
-        for (n, row) in proof.probabilities.chunks_exact(k).enumerate() {
-            let mut record = vec![
-                dataset.name_of(proof.example_idx[n]),
-                dataset.classes[proof.truth[n]].clone(),
-                dataset.classes[predicted[n]].clone(),
-                row[predicted[n]].to_string(),
-            ];
-            record.extend(row.iter().map(f32::to_string));
-            csv.write_record(&record)?;
-        }
-        Ok(())
-    });
-    let memory = |e: std::io::Error| Error::Io { path: "predictions.csv".into(), source: e };
-    written.map_err(|e| memory(e.into()))?;
-    csv.into_inner().map_err(|e| memory(e.into_error()))
 }
 
 #[allow(clippy::too_many_arguments, reason = "a report tells of everything")]
@@ -346,9 +347,21 @@ fn report_data(
         sentence: sentence.into(),
         fallback: fallback.clone(),
         metrics: proof.metrics.clone(),
-        accuracy_ci95: proof.accuracy_ci95,
+        score: proof.score,
+        score_ci95: proof.score_ci95,
         comparisons: proof.comparisons.clone(),
-        reliability: headstart_core::reliability(dataset.classes.len(), &proof.probabilities, &proof.truth),
+        reliability: match &proof.truth {
+            Targets::Class(truth) => {
+                headstart_core::reliability(dataset.classes.len(), &proof.outputs, truth)
+            }
+            Targets::Classes(_) | Targets::Number(_) => Vec::new(),
+        },
+        scatter: match &proof.truth {
+            Targets::Number(truth) => {
+                truth.iter().zip(&proof.outputs).map(|(t, p)| [*t, f64::from(*p)]).collect()
+            }
+            Targets::Class(_) | Targets::Classes(_) => Vec::new(),
+        },
         scratch: rival.map(|r| ScratchCurve {
             passes: r
                 .curve()
@@ -364,8 +377,8 @@ fn report_data(
                 .iter()
                 .map(|p| L2Point {
                     l2: p.l2,
-                    loss: p.log_loss,
-                    loss_se: Some(p.log_loss_std / (plan.head.n_folds as f64).sqrt()),
+                    loss: p.loss,
+                    loss_se: Some(p.loss_std / (plan.head.n_folds as f64).sqrt()),
                 })
                 .collect(),
             chosen: fitted.head.l2,
@@ -394,7 +407,8 @@ fn report_data(
         ],
         command_predict: format!("headstart predict {} INPUT…", run.dir.join("bundle").display()),
         command_reproduce: format!(
-            "headstart fit {path} --source {} --recipe {} --seed {} --split-seed {} --out {}",
+            "headstart fit {path}{} --source {} --recipe {} --seed {} --split-seed {} --out {}",
+            questions(options),
             options.source,
             plan.recipe,
             plan.seed,
@@ -411,11 +425,22 @@ fn data_summary(fitted: &Fitted<'_>, proof: &Proof) -> DataSummary {
         .iter()
         .map(|c| ClassCounts { class: c.clone(), n_train: 0, n_valid: 0, n_test: 0 })
         .collect();
-    fitted.train_labels.iter().for_each(|&l| classes[l].n_train += 1);
-    labels(dataset, &proof.example_idx).into_iter().for_each(|l| classes[l].n_test += 1);
+    let k = classes.len();
+    let counts = [fitted.train_targets.class_counts(k), proof.truth.class_counts(k)];
+    for (c, class) in classes.iter_mut().enumerate() {
+        (class.n_train, class.n_test) = (counts[0][c], counts[1][c]);
+    }
+    let numbers = [(SplitName::Train, fitted.train_targets), (SplitName::Test, &proof.truth)];
+    let numbers = numbers.into_iter().filter_map(|(split, targets)| match targets {
+        Targets::Number(values) => Some(NumberCounts { split, numbers: NumberSummary::of(values)? }),
+        Targets::Class(_) | Targets::Classes(_) => None,
+    });
     DataSummary {
         path: dataset.path.display().to_string(),
         blake3: dataset.hash().to_hex().to_string(),
+        n_train: fitted.train_targets.len(),
+        n_test: proof.truth.len(),
+        numbers: numbers.collect(),
         classes,
         diagnostics: fitted.diagnostics.iter().take(DIAGNOSTICS_SHOWN).cloned().collect(),
         n_diagnostics: fitted.diagnostics.len(),
@@ -423,18 +448,21 @@ fn data_summary(fitted: &Fitted<'_>, proof: &Proof) -> DataSummary {
     }
 }
 
-/// The surest mistakes, with their pictures or texts.
+/// The options of the command line that say what is asked.
+fn questions(options: &FitOptions) -> String {
+    let task = options.load.task.map(|task| format!(" --task {task}"));
+    let metric = options.metric.map(|metric| format!(" --metric {metric}"));
+    task.into_iter().chain(metric).collect()
+}
+
+/// The surest mistakes or the largest errors, with their pictures or texts.
 fn mistakes(dataset: &Dataset, proof: &Proof) -> Mistakes {
-    let k = dataset.classes.len();
-    let predicted = predictions(&proof.probabilities, k);
-    let p = |n: usize, c: usize| proof.probabilities[n * k + c];
-    let mut wrong: Vec<usize> = (0..predicted.len()).filter(|&n| predicted[n] != proof.truth[n]).collect();
-    wrong.sort_by(|&a, &b| p(b, predicted[b]).total_cmp(&p(a, predicted[a])).then(a.cmp(&b)));
+    let wrong = wrong_answers(dataset, proof);
     let shown = wrong
         .iter()
         .take(MISTAKES_SHOWN)
-        .filter_map(|&n| {
-            let example = &dataset.examples[proof.example_idx[n]];
+        .filter_map(|(n, answer)| {
+            let example = &dataset.examples[proof.example_idx[*n]];
             let content = match &example.input {
                 Input::Text(text) => MistakeContent::Text(text.to_string()),
                 picture => MistakeContent::Picture(Picture {
@@ -442,17 +470,50 @@ fn mistakes(dataset: &Dataset, proof: &Proof) -> Mistakes {
                     bytes: headstart_data::decode_thumbnail(picture, THUMBNAIL_PX).ok()?,
                 }),
             };
-            Some(Mistake {
-                id: dataset.name_of(proof.example_idx[n]),
-                content,
-                truth_idx: proof.truth[n],
-                predicted_idx: predicted[n],
-                probability: p(n, predicted[n]),
-                probability_truth: p(n, proof.truth[n]),
-            })
+            Some(Mistake { id: dataset.name_of(proof.example_idx[*n]), content, answer: answer.clone() })
         })
         .collect();
     Mistakes { n: wrong.len(), shown }
+}
+
+/// Which test examples went wrong and how, the worst first: the surest of wrong classes, the most probable of labels that do
+/// not apply or least probable of those that do, the largest errors (of which every example has one).
+fn wrong_answers(dataset: &Dataset, proof: &Proof) -> Vec<(usize, Answer)> {
+    let k = dataset.n_outputs();
+    let p = |n: usize, c: usize| proof.outputs[n * k + c];
+    let mut wrong: Vec<(f64, usize, Answer)> = match &proof.truth {
+        Targets::Class(truth) => predictions(&proof.outputs, k)
+            .into_iter()
+            .enumerate()
+            .filter(|&(n, said)| said != truth[n])
+            .map(|(n, predicted_idx)| {
+                let (probability, probability_truth) = (p(n, predicted_idx), p(n, truth[n]));
+                let truth_idx = truth[n];
+                let answer = Answer::Class { truth_idx, predicted_idx, probability, probability_truth };
+                (f64::from(probability), n, answer)
+            })
+            .collect(),
+        Targets::Classes(truth) => (0..truth.len())
+            .filter_map(|n| {
+                let has = |c: &usize| truth[n].contains(c);
+                let missed: Vec<usize> =
+                    (0..k).filter(|c| has(c) && p(n, *c) < predictions_csv::THRESHOLD).collect();
+                let invented: Vec<usize> =
+                    (0..k).filter(|c| !has(c) && p(n, *c) >= predictions_csv::THRESHOLD).collect();
+                let sure = missed.iter().map(|&c| 1.0 - p(n, c)).chain(invented.iter().map(|&c| p(n, c)));
+                let worst = sure.reduce(f32::max)?;
+                Some((f64::from(worst), n, Answer::Labels { missed, invented }))
+            })
+            .collect(),
+        Targets::Number(truth) => (0..truth.len())
+            .map(|n| {
+                let predicted = f64::from(proof.outputs[n]);
+                ((predicted - truth[n]).abs(), n, Answer::Number { truth: truth[n], predicted })
+            })
+            .collect(),
+    };
+    wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    wrong.into_iter().map(|(_, n, answer)| (n, answer)).collect()
 }
 
 /// What the bundle is called: data and source, not the folder it happens to be made in.

@@ -5,12 +5,12 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use headstart_core::{Array, BaselinePlan, Dataset, Values};
+use headstart_core::{Array, BaselinePlan, Dataset, Targets, Task, Values};
 use headstart_data::{Prepared, Preparer};
-use headstart_engine::{Network, random_weights};
+use headstart_engine::{Loss, Network, random_weights};
 use headstart_graph::rewrite::{FreezeMask, HeadSpec, Tap, fold, graft, resize};
-use headstart_graph::{Graph, ImagePreprocess, Model, Preprocess, Resize, TextPreprocess, Weights};
-use headstart_train::{NetworkSpec, PassPoint, softmax, train_network};
+use headstart_graph::{Graph, ImagePreprocess, Model, Preprocess, Resize, Tensor, TextPreprocess, Weights};
+use headstart_train::{NetworkSpec, PassPoint, TargetScale, activate, train_network};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,8 @@ pub(crate) struct Rival<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
     curve: Vec<PassPoint>,
-    /// Probabilities by the hex of the example's hash.
-    probabilities: HashMap<String, Vec<f32>>,
+    /// Outputs by the hex of the example's hash.
+    outputs: HashMap<String, Vec<f32>>,
 }
 
 impl<'a> Rival<'a> {
@@ -51,7 +51,7 @@ impl<'a> Rival<'a> {
         dataset: &'a Dataset,
         train_idx: &'a [usize],
     ) -> Result<Self, Error> {
-        let head = HeadSpec::Linear { n_classes: dataset.classes.len() };
+        let head = HeadSpec::Linear { n_classes: dataset.n_outputs() };
         let mut graph = graft(&model.graph, tap, &head)?;
         let preprocess = match (&model.preprocess, plan.size_px) {
             (Preprocess::Image(image), Some(size)) => {
@@ -67,10 +67,11 @@ impl<'a> Rival<'a> {
         h.update(env!("CARGO_PKG_VERSION").as_bytes());
         h.update(session.device.to_string().as_bytes());
         h.update(graph.hash().as_bytes());
-        h.update(format!("{preprocess:?}{plan:?}").as_bytes());
+        h.update(format!("{}{preprocess:?}{plan:?}", dataset.task).as_bytes());
         for &i in train_idx {
             let e = &dataset.examples[i];
-            h.update(&e.hash).update(&(e.label_idx as u64).to_le_bytes());
+            h.update(&e.hash);
+            e.target.hash_into(&mut h);
         }
         let record_path = session.baselines_dir.join(format!("{}.json", &h.finalize().to_hex()[..32]));
         let known = fs::read(&record_path).ok().and_then(|b| serde_json::from_slice::<Record>(&b).ok());
@@ -107,12 +108,12 @@ impl<'a> Rival<'a> {
         self.trained().map(|(_, weights)| weights.clone())
     }
 
-    /// Probabilities `[n, n_classes]` for the examples; they are kept for the next request.
+    /// Outputs `[n, n_outputs]` for the examples, as the task reads them; they are kept for the next request.
     pub(crate) fn predict(&mut self, example_idx: &[usize]) -> Result<Vec<f32>, Error> {
         let name = |i: usize| blake3::Hash::from_bytes(self.dataset.examples[i].hash).to_hex().to_string();
         if let Some(record) = &self.known {
             let rows: Option<Vec<&[f32]>> =
-                example_idx.iter().map(|&i| Some(record.probabilities.get(&name(i))?.as_slice())).collect();
+                example_idx.iter().map(|&i| Some(record.outputs.get(&name(i))?.as_slice())).collect();
             if let Some(rows) = rows {
                 return Ok(rows.concat());
             }
@@ -126,14 +127,13 @@ impl<'a> Rival<'a> {
             .par_iter()
             .map(|&i| {
                 let prepared = preparer.prepare(&self.dataset.examples[i].input)?;
-                Ok(probabilities(&network.infer(&preparer.batch(&[&prepared]))?))
+                Ok(outputs(self.dataset.task, &network.infer(&preparer.batch(&[&prepared]))?))
             })
             .collect::<Result<_, Error>>()?;
         let flat = rows.concat();
-        let mut record =
-            self.known.take().unwrap_or(Record { curve: Vec::new(), probabilities: HashMap::new() });
+        let mut record = self.known.take().unwrap_or(Record { curve: Vec::new(), outputs: HashMap::new() });
         record.curve = self.curve().to_vec();
-        record.probabilities.extend(names.into_iter().zip(rows));
+        record.outputs.extend(names.into_iter().zip(rows));
         self.keep(&record).map_err(Error::cache)?;
         self.known = Some(record);
         Ok(flat)
@@ -154,7 +154,8 @@ impl<'a> Rival<'a> {
             .par_iter()
             .map(|&i| preparer.prepare(&self.dataset.examples[i].input))
             .collect::<Result<_, _>>()?;
-        let labels: Vec<usize> = self.train_idx.iter().map(|&i| self.dataset.examples[i].label_idx).collect();
+        let targets = self.dataset.targets(self.train_idx);
+        let scale = TargetScale::of(&targets);
         let mut network =
             Network::load(self.graph.clone(), &random_weights(&self.graph, 0)?, &self.session.device)?;
         let spec = NetworkSpec {
@@ -168,14 +169,15 @@ impl<'a> Rival<'a> {
         let curve = train_network(
             &mut network,
             &FreezeMask::all_trained(&self.graph),
-            &labels,
+            &scale.rows(&targets, self.dataset.n_outputs()),
+            &Loss::of_task(self.dataset.task),
             &|idx| preparer.batch(&idx.iter().map(|&i| &prepared[i]).collect::<Vec<_>>()),
             &spec,
             &|done, total| {
                 observer.progress("training the rival from random weights", done as u64, total as u64)
             },
         )?;
-        Ok((curve, network.weights()?))
+        Ok((curve, in_original_unit(network.weights()?, &targets, scale)?))
     }
 
     fn keep(&self, record: &Record) -> std::io::Result<()> {
@@ -198,10 +200,28 @@ fn at_size(image: &ImagePreprocess, size: usize) -> ImagePreprocess {
     ImagePreprocess { size_px: [size; 2], resize, ..image.clone() }
 }
 
-/// Softmax of one row of logits.
-pub(crate) fn probabilities(logits: &Array) -> Vec<f32> {
-    let Values::F32(values) = &logits.values else { unreachable!("logits are f32") };
+/// Lets a network that learned standardised numbers put out numbers of the targets' unit.
+pub(crate) fn in_original_unit(
+    mut weights: Weights,
+    targets: &Targets,
+    scale: TargetScale,
+) -> Result<Weights, Error> {
+    if targets.task() != Task::Regression {
+        return Ok(weights);
+    }
+    let [weight, bias] = ["head.weight", "head.bias"].map(|name| weights.require(name).cloned());
+    let (weight, bias) = (weight?, bias?);
+    let (mut w, mut b) = (weight.to_f32()?.into_owned(), bias.to_f32()?.into_owned());
+    scale.undo(&mut w, &mut b);
+    weights.insert("head.weight", Tensor::from_f32(weight.shape(), &w)?);
+    weights.insert("head.bias", Tensor::from_f32(bias.shape(), &b)?);
+    Ok(weights)
+}
+
+/// What one row of a network's outputs means: probabilities of classes or labels, or a number.
+pub(crate) fn outputs(task: Task, raw: &Array) -> Vec<f32> {
+    let Values::F32(values) = &raw.values else { unreachable!("outputs are f32") };
     let mut row: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
-    softmax(&mut row);
+    activate(task, &mut row);
     row.into_iter().map(|p| p as f32).collect()
 }

@@ -27,7 +27,7 @@ pub use error::RecipeError;
 pub use hyper::Settings;
 pub use training::network;
 
-use headstart_core::{Modality, Plan, SplitPlan};
+use headstart_core::{Metric, Modality, Plan, SplitPlan, Task};
 use headstart_graph::Graph;
 
 /// A way to adapt a network.
@@ -171,6 +171,10 @@ pub struct Facts<'a> {
     pub unused_weights: Vec<String>,
     /// Kind of examples.
     pub modality: Modality,
+    /// What is asked about them.
+    pub task: Task,
+    /// What the verdict compares; one of the task's.
+    pub metric: Metric,
     /// Names of the classes.
     pub classes: &'a [String],
     /// Examples of each class that will be learned from.

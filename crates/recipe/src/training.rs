@@ -56,7 +56,8 @@ pub fn network(source: &Graph, tap_path: Option<&str>, plan: &Plan) -> Result<Gr
         Some(path) => tap_at(source, path)?,
         None => tap(source)?,
     };
-    let mut graph = graft(source, tap, &HeadSpec::Linear { n_classes: plan.classes.len() })?;
+    let mut graph =
+        graft(source, tap, &HeadSpec::Linear { n_classes: plan.task.n_outputs(plan.classes.len()) })?;
     for adapter in plan.training.iter().flat_map(|t| &t.adapters) {
         graph = adapt(&graph, adapter)?;
     }

@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 
 use headstart_core::{
-    BaselinePlan, Comparison, Diagnostic, GroupPlan, GroupState, HeadPlan, Metrics, Modality, Plan,
-    SplitName, SplitPlan, Verdict, reliability,
+    BaselinePlan, ClassificationMetrics, Comparison, Diagnostic, GroupPlan, GroupState, HeadPlan, Metric,
+    Metrics, Modality, Plan, SplitName, SplitPlan, Task, Verdict, reliability,
 };
 use headstart_graph::Card;
 use headstart_report::{
-    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
+    Answer, CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
     Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, summary,
     verdict_sentence,
 };
@@ -136,9 +136,9 @@ struct Spec {
 fn run(s: &Spec, classes: &[String], source: Card) -> ReportData {
     let mut dice = Dice(7);
     let (probabilities, truth) = predictions(&mut dice, classes.len(), s.n_test, s.skill);
-    let metrics = Metrics::of(classes, &probabilities, &truth);
+    let metrics = ClassificationMetrics::of(classes, &probabilities, &truth);
     let half = 1.96 * (metrics.accuracy * (1.0 - metrics.accuracy) / metrics.n as f64).sqrt();
-    let accuracy_ci95 = [metrics.accuracy - half, (metrics.accuracy + half).min(1.0)].into();
+    let score_ci95 = [metrics.accuracy - half, (metrics.accuracy + half).min(1.0)].into();
     let comparisons: Vec<Comparison> = s
         .baselines
         .iter()
@@ -162,13 +162,16 @@ fn run(s: &Spec, classes: &[String], source: Card) -> ReportData {
     let plan = plan(s, classes, &counts);
     ReportData {
         title: s.title.into(),
-        sentence: verdict_sentence(verdict, &metrics, accuracy_ci95, &comparisons, &plan),
+        sentence: verdict_sentence(verdict, metrics.accuracy, score_ci95, &comparisons, &plan, metrics.n),
         reliability: reliability(classes.len(), &probabilities, &truth),
         mistakes: mistakes(&mut dice, s.modality, classes.len(), &probabilities, &truth),
         data: DataSummary {
             path: s.title.into(),
             blake3: "9f2c4b7a1d8e6f503c2b1a9e8d7f6c5b4a3928170f1e2d3c4b5a69788796a5b4".into(),
+            n_train: counts.iter().map(|c| c.n_train).sum(),
+            n_test: metrics.n,
             classes: counts,
+            numbers: vec![],
             diagnostics: vec![],
             n_diagnostics: 0,
             n_skipped: 0,
@@ -177,8 +180,10 @@ fn run(s: &Spec, classes: &[String], source: Card) -> ReportData {
         source,
         verdict,
         fallback: None,
-        metrics,
-        accuracy_ci95,
+        score: metrics.accuracy,
+        metrics: Metrics::Classification(metrics),
+        score_ci95,
+        scatter: vec![],
         comparisons,
         scratch: Some(ScratchCurve {
             passes: (0..30)
@@ -239,6 +244,8 @@ fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
     groups.push(group("head", 513 * classes.len(), GroupState::Trained));
     Plan {
         modality: s.modality,
+        task: Task::Classification,
+        metric: Metric::Accuracy,
         recipe: "probe".into(),
         source: "resnet18-a1".into(),
         tap: "avgpool".into(),
@@ -324,14 +331,15 @@ fn mistakes(
         shown.push(Mistake {
             id,
             content,
-            truth_idx: t,
-            predicted_idx: p,
-            probability: row[p],
-            probability_truth: row[t],
+            answer: Answer::Class {
+                truth_idx: t,
+                predicted_idx: p,
+                probability: row[p],
+                probability_truth: row[t],
+            },
         });
     }
     let n = shown.len();
-    shown.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     shown.truncate(18);
     Mistakes { n, shown }
 }

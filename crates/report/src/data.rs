@@ -1,6 +1,8 @@
 //! All that a report says, as plain data.
 
-use headstart_core::{Comparison, Diagnostic, Interval, Metrics, Plan, ReliabilityBin, SplitName, Verdict};
+use headstart_core::{
+    Comparison, Diagnostic, Interval, Metrics, NumberSummary, Plan, ReliabilityBin, SplitName, Verdict,
+};
 use headstart_graph::Card;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +25,17 @@ pub struct ReportData {
     pub fallback: Option<String>,
     /// Measures on the test examples.
     pub metrics: Metrics,
-    /// 95 % interval of the accuracy.
-    pub accuracy_ci95: Interval,
+    /// The measure that the plan's verdict compares.
+    pub score: f64,
+    /// Its 95 % interval.
+    pub score_ci95: Interval,
     /// What it had to beat.
     pub comparisons: Vec<Comparison>,
     /// Confidence against accuracy: [`headstart_core::reliability`].  Empty if unknown.
     pub reliability: Vec<ReliabilityBin>,
+    /// True and predicted number of each test example; empty unless numbers were asked for.
+    #[serde(default)]
+    pub scatter: Vec<[f64; 2]>,
     /// How the rival from random weights learned.
     pub scratch: Option<ScratchCurve>,
     /// How the strength of the L2 penalty was chosen.
@@ -56,8 +63,15 @@ pub struct DataSummary {
     pub path: String,
     /// blake3 of all examples and labels.
     pub blake3: String,
-    /// By class, in the order of the plan's classes.
+    /// Examples learned from.
+    pub n_train: usize,
+    /// Examples judged by.
+    pub n_test: usize,
+    /// By class or label, in the order of the plan's classes.
     pub classes: Vec<ClassCounts>,
+    /// How the numbers are spread, by split; empty unless numbers were asked for.
+    #[serde(default)]
+    pub numbers: Vec<NumberCounts>,
     /// What was skipped or noticed: the first few.
     pub diagnostics: Vec<Diagnostic>,
     /// How many there are in all.
@@ -79,6 +93,15 @@ pub struct ClassCounts {
     pub n_test: usize,
 }
 
+/// The numbers of one split.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NumberCounts {
+    /// The split.
+    pub split: SplitName,
+    /// How they are spread.
+    pub numbers: NumberSummary,
+}
+
 /// How the rival from random weights learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScratchCurve {
@@ -91,7 +114,7 @@ pub struct ScratchCurve {
 /// One pass over the training examples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScratchPass {
-    /// Mean training loss over the pass, nats.
+    /// Mean training loss over the pass: nats, or squares of the standardised target.
     pub train_loss: f64,
     /// Accuracy after it.
     pub accuracy: Option<f64>,
@@ -113,7 +136,7 @@ pub struct L2Curve {
 pub struct L2Point {
     /// λ in `mean loss + λ/2·‖W‖²`.
     pub l2: f64,
-    /// Mean loss on the held-out folds, nats.
+    /// Mean loss on the held-out folds: nats, or squares of the target.
     pub loss: f64,
     /// Standard error of that mean over the folds.
     pub loss_se: Option<f64>,
@@ -135,14 +158,39 @@ pub struct Mistake {
     pub id: String,
     /// What it is.
     pub content: MistakeContent,
-    /// Position of its class.
-    pub truth_idx: usize,
-    /// Position of the predicted class.
-    pub predicted_idx: usize,
-    /// Probability of the predicted class.
-    pub probability: f32,
-    /// Probability of its own class.
-    pub probability_truth: f32,
+    /// What was said of it, and what would have been right.
+    pub answer: Answer,
+}
+
+/// A wrong answer beside the right one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Another class.
+    Class {
+        /// Position of its class.
+        truth_idx: usize,
+        /// Position of the predicted class.
+        predicted_idx: usize,
+        /// Probability of the predicted class.
+        probability: f32,
+        /// Probability of its own class.
+        probability_truth: f32,
+    },
+    /// Other labels.
+    Labels {
+        /// Positions of labels that apply and were not named.
+        missed: Vec<usize>,
+        /// Positions of labels that were named and do not apply.
+        invented: Vec<usize>,
+    },
+    /// Another number.
+    Number {
+        /// The right one.
+        truth: f64,
+        /// The predicted one.
+        predicted: f64,
+    },
 }
 
 /// What an example is.
@@ -205,9 +253,9 @@ pub struct Fact {
 }
 
 impl DataSummary {
-    /// Examples of all classes and splits.
+    /// Examples of all splits.
     pub(crate) fn n_examples(&self) -> usize {
-        self.classes.iter().map(ClassCounts::n).sum()
+        self.n_train + self.n_test + self.classes.iter().map(|c| c.n_valid).sum::<usize>()
     }
 }
 

@@ -3,27 +3,34 @@
 use std::fmt::Write;
 
 use crate::ReportData;
-use crate::number::{counted, duration, gain, share};
+use crate::number::{counted, duration, score, score_gain};
 use crate::sections::confusion::pairs;
 use crate::sentence::baseline_label;
+use crate::summary::other_measures;
 
 const PAIRS_SHOWN: usize = 5;
 
 /// A short Markdown text: verdict, comparisons, measures, the worst confusions, the command.
 pub fn markdown(d: &ReportData) -> String {
-    let m = &d.metrics;
+    let metric = d.plan.metric;
+    let share = |x| score(metric, x);
+    let gain = |x| score_gain(metric, x);
     let mut out = format!("# {}\n\n**{}**\n\n", text(&d.title), text(&d.sentence));
     if let Some(fallback) = &d.fallback {
         let _ = writeln!(out, "The bundle holds the better baseline: {}.\n", text(baseline_label(fallback)));
     }
-    out.push_str("| model | accuracy | gain of transfer over it (95 % interval) |\n|---|---:|---:|\n");
+    let _ = writeln!(
+        out,
+        "| model | {} | gain of transfer over it (95 % interval) |\n|---|---:|---:|",
+        metric.words()
+    );
     let _ = writeln!(
         out,
         "| transfer ({}) | {} [{}–{}] | |",
         text(&d.plan.recipe),
-        share(m.accuracy),
-        share(d.accuracy_ci95.lo),
-        share(d.accuracy_ci95.hi)
+        share(d.score),
+        share(d.score_ci95.lo),
+        share(d.score_ci95.hi)
     );
     for c in &d.comparisons {
         let (lo, hi) = (gain(c.gain_ci95.lo), gain(c.gain_ci95.hi));
@@ -35,15 +42,12 @@ pub fn markdown(d: &ReportData) -> String {
             gain(c.gain)
         );
     }
-    let _ = writeln!(
-        out,
-        "\nBalanced accuracy {}, macro F1 {}, calibration error {}, on {}.",
-        share(m.balanced_accuracy),
-        share(m.macro_f1),
-        share(m.ece),
-        counted(m.n, "test example")
-    );
-    let worst: Vec<String> = pairs(&m.confusion)
+    let others = other_measures(d).join(", ");
+    let mut letters = others.chars();
+    let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let _ = writeln!(out, "\n{capital}, on {}.", counted(d.metrics.n(), "test example"));
+    let confused = d.metrics.classification().map(|m| pairs(&m.confusion)).unwrap_or_default();
+    let worst: Vec<String> = confused
         .iter()
         .take(PAIRS_SHOWN)
         .map(|&(t, p, n)| format!("{} taken for {} ({n}×)", class(d, t), class(d, p)))

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use headstart_core::Metric;
+
 /// `12,345`.
 pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();
@@ -31,6 +33,20 @@ pub(crate) fn share(x: f64) -> String {
 /// A difference of shares, `+0.120` or `−0.034`.
 pub(crate) fn gain(x: f64) -> String {
     if x.is_finite() { format!("{x:+.3}").replace('-', "−") } else { "–".into() }
+}
+
+/// A measure's value: errors in the target's unit with three digits, all else as a share of 1.
+pub(crate) fn score(metric: Metric, x: f64) -> String {
+    if metric.is_error() { sig3(x) } else { share(x) }
+}
+
+/// A difference of two scores, with its sign.
+pub(crate) fn score_gain(metric: Metric, x: f64) -> String {
+    match metric.is_error() {
+        true if x > 0.0 => format!("+{}", sig3(x)),
+        true => sig3(x),
+        false => gain(x),
+    }
 }
 
 /// Three significant digits: `0.0123`, `4.56`, `123`, `45,600`, `3.16×10⁻⁵`.

@@ -1,5 +1,6 @@
 //! The page: head, style, sections in the order in which a reader asks, script.
 
+use headstart_core::Task;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::ReportData;
@@ -61,12 +62,20 @@ pub(crate) struct Part {
 
 fn parts(d: &ReportData) -> Vec<Part> {
     let part = |id, title, body| Part { id, title, body };
-    let mut parts = vec![
-        part("measures", "Measures", sections::measures::section(d)),
-        part("confusion", "Confusions", sections::confusion::section(d)),
-    ];
+    let mut parts = vec![part("measures", "Measures", sections::measures::section(d))];
+    if let Some(m) = d.metrics.classification() {
+        parts.push(part(
+            "confusion",
+            "Confusions",
+            sections::confusion::section(&d.plan.classes, &m.confusion),
+        ));
+    }
+    if !d.scatter.is_empty() {
+        parts.push(part("scatter", "Predicted and true", sections::scatter::section(d)));
+    }
     if d.mistakes.n > 0 {
-        parts.push(part("mistakes", "Mistakes", sections::mistakes::section(d)));
+        let title = if d.plan.task == Task::Regression { "Largest errors" } else { "Mistakes" };
+        parts.push(part("mistakes", title, sections::mistakes::section(d)));
     }
     if !d.reliability.is_empty() {
         parts.push(part("calibration", "Calibration", sections::calibration::section(d)));

@@ -204,6 +204,33 @@ pub(crate) fn line(c: &Line<'_>) -> Markup {
     }
 }
 
+/// Predicted against true numbers, a dot an example, on one scale both ways.
+pub(crate) fn scatter(points: &[[f64; 2]]) -> Markup {
+    const SIDE: f64 = 330.0;
+    let (left, top) = (62.0, 26.0);
+    let scale = Scale::around(points.iter().flatten().copied());
+    let x = |v: f64| left + scale.at(v) * SIDE;
+    let y = |v: f64| top + (1.0 - scale.at(v)) * SIDE;
+    let floor = top + SIDE;
+    html! {
+        svg.chart.square viewBox=(format!("0 0 {} {}", px(left + SIDE + 14.0), px(floor + 44.0))) role="img"
+            aria-label="Predicted against true number of each test example" {
+            text.label x="0" y="12" { "Predicted" }
+            @for t in scale.ticks() {
+                line.grid x1=(px(left)) x2=(px(left + SIDE)) y1=(px(y(t))) y2=(px(y(t))) {}
+                text x=(px(left - 8.0)) y=(px(y(t) + 4.0)) text-anchor="end" { (tick(t, false)) }
+                text x=(px(x(t))) y=(px(floor + 18.0)) text-anchor="middle" { (tick(t, false)) }
+            }
+            line.diagonal x1=(px(left)) y1=(px(floor)) x2=(px(left + SIDE)) y2=(px(top)) {}
+            @for p in points {
+                circle.point cx=(px(x(p[0]))) cy=(px(y(p[1]))) r="2.5" opacity="0.6" {}
+            }
+            line.axis x1=(px(left)) x2=(px(left + SIDE)) y1=(px(floor)) y2=(px(floor)) {}
+            text.label x=(px(left + SIDE)) y=(px(floor + 38.0)) text-anchor="end" { "True" }
+        }
+    }
+}
+
 /// Confidence against accuracy, a dot a bin, its area by how many examples it holds; below, how many.
 pub(crate) fn reliability(bins: &[ReliabilityBin]) -> Markup {
     const SIDE: f64 = 290.0;

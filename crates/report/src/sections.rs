@@ -9,6 +9,7 @@ pub(crate) mod fitting;
 pub(crate) mod measures;
 pub(crate) mod mistakes;
 pub(crate) mod plan;
+pub(crate) mod scatter;
 pub(crate) mod source;
 pub(crate) mod verdict;
 

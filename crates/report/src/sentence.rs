@@ -1,23 +1,21 @@
 //! The verdict in words.
 
-use headstart_core::{Comparison, Interval, Metrics, Plan, Verdict};
+use headstart_core::{Comparison, Interval, Metric, Plan, Verdict};
 
-use crate::number::{counted, share};
+use crate::number::{counted, score as value};
 
 /// One sentence that holds the verdict and its grounds.
 ///
 /// ```
 /// # use headstart_core::*;
-/// # let plan = Plan { modality: Modality::Image, recipe: "probe".into(), source: "s".into(), tap: "t".into(),
+/// # let plan = Plan { modality: Modality::Image, task: Task::Classification, metric: Metric::Accuracy, recipe: "probe".into(), source: "s".into(), tap: "t".into(),
 /// #     feature_width: 2, classes: vec!["a".into(), "b".into()], seed: 0,
 /// #     split: SplitPlan { given: true, seed: 0, n_train: 9, n_valid: 0, n_test: 4 },
 /// #     head: HeadPlan { scaling: Default::default(), l2_candidates: vec![], n_folds: 2, class_weights: false },
-/// #     training: None,
-/// #     baseline: None, unused_weights: vec![], groups: vec![], notes: vec![] };
-/// let metrics = Metrics::of(&plan.classes, &[0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.4, 0.6], &[0, 0, 1, 1]);
+/// #     training: None, baseline: None, unused_weights: vec![], groups: vec![], notes: vec![] };
 /// let majority = Comparison { baseline: "majority".into(), score: 0.5, gain: 0.5, gain_ci95: [0.1, 0.8].into() };
 /// let sentence = headstart_report::verdict_sentence(
-///     Verdict::Helped, &metrics, [0.51, 1.0].into(), &[majority], &plan,
+///     Verdict::Helped, 1.0, [0.51, 1.0].into(), &[majority], &plan, 4,
 /// );
 /// assert_eq!(
 ///     sentence,
@@ -26,11 +24,13 @@ use crate::number::{counted, share};
 /// ```
 pub fn verdict_sentence(
     verdict: Verdict,
-    metrics: &Metrics,
-    accuracy_ci95: Interval,
+    score: f64,
+    score_ci95: Interval,
     comparisons: &[Comparison],
     plan: &Plan,
+    n_test: usize,
 ) -> String {
+    let share = |x| value(plan.metric, x);
     let opening = match verdict {
         Verdict::Helped => "Transfer helped",
         Verdict::NoMeasurableGain => "No measurable gain",
@@ -50,19 +50,20 @@ pub fn verdict_sentence(
         }
         _ => "",
     };
-    format!(
-        "{opening}: {} of {} right [{}–{}]{against}.{doubt}",
-        share(metrics.accuracy),
-        counted(metrics.n, "test example"),
-        share(accuracy_ci95.lo),
-        share(accuracy_ci95.hi),
-    )
+    let examples = counted(n_test, "test example");
+    let measured = match plan.metric {
+        Metric::Accuracy => format!("{} of {examples} right", share(score)),
+        metric => format!("{} {} on {examples}", metric.words(), share(score)),
+    };
+    format!("{opening}: {measured} [{}–{}]{against}.{doubt}", share(score_ci95.lo), share(score_ci95.hi))
 }
 
 /// A baseline within a sentence.
 fn rival(baseline: &str, plan: &Plan) -> String {
     match (baseline, &plan.baseline) {
         ("majority", _) => "always guessing the largest class".into(),
+        ("prevalence", _) => "always saying how frequent each label is".into(),
+        ("mean", _) => "always saying the mean".into(),
         ("scratch", Some(b)) => {
             format!("the same network trained from random weights for {}", counted(b.n_passes, "pass"))
         }
@@ -76,6 +77,8 @@ fn rival(baseline: &str, plan: &Plan) -> String {
 pub(crate) fn baseline_label(baseline: &str) -> &str {
     match baseline {
         "majority" => "Always the largest class",
+        "prevalence" => "Always each label's frequency",
+        "mean" => "Always the mean",
         "scratch" => "Same network, random weights",
         "source" => "Source as it was",
         other => other,

@@ -2,13 +2,13 @@
 
 use expect_test::expect;
 use headstart_core::{
-    Comparison, Diagnostic, GroupPlan, HeadPlan, Metrics, Modality, Plan, SplitName, SplitPlan, Verdict,
-    reliability,
+    Comparison, Diagnostic, GroupPlan, HeadPlan, Metric, Metrics, Modality, NumberSummary, Plan, SplitName,
+    SplitPlan, Targets, Task, Verdict, reliability,
 };
 use headstart_graph::Card;
 use headstart_report::{
-    CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, summary,
+    Answer, CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
+    Mistakes, NumberCounts, Picture, ReportData, ScratchCurve, ScratchPass, Timing, html, markdown, summary,
     verdict_sentence,
 };
 use scraper::{Html, Selector};
@@ -22,9 +22,11 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         .iter()
         .flat_map(|&p| (0..k).map(move |c| if c == p { 0.9 } else { 0.1 / (k - 1) as f32 }))
         .collect();
-    let metrics = Metrics::of(&classes, &probabilities, &truth);
+    let metrics = Metrics::of(&classes, &probabilities, &Targets::Class(truth.to_vec()));
     let plan = Plan {
         modality: Modality::Image,
+        task: Task::Classification,
+        metric: Metric::Accuracy,
         recipe: "probe".into(),
         source: "resnet18".into(),
         tap: "avgpool".into(),
@@ -55,7 +57,7 @@ fn report(classes: &[&str], words: &str) -> ReportData {
     let ci = [0.3, 0.95].into();
     ReportData {
         title: words.into(),
-        sentence: verdict_sentence(Verdict::Helped, &metrics, ci, &comparisons, &plan),
+        sentence: verdict_sentence(Verdict::Helped, 0.75, ci, &comparisons, &plan, 4),
         source: Card {
             id: words.into(),
             licence: words.into(),
@@ -65,6 +67,9 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         data: DataSummary {
             path: words.into(),
             blake3: "ab".repeat(32),
+            n_train: 4 * k,
+            n_test: 2 * k,
+            numbers: vec![],
             classes: classes
                 .iter()
                 .map(|c| ClassCounts { class: c.clone(), n_train: 4, n_valid: 0, n_test: 2 })
@@ -82,7 +87,9 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         fallback: None,
         reliability: reliability(k, &probabilities, &truth),
         metrics,
-        accuracy_ci95: ci,
+        score: 0.75,
+        score_ci95: ci,
+        scatter: vec![],
         comparisons,
         scratch: Some(ScratchCurve {
             passes: vec![
@@ -124,10 +131,12 @@ fn mistake(id: &str, content: MistakeContent, probability: f32) -> Mistake {
     Mistake {
         id: id.into(),
         content,
-        truth_idx: 1,
-        predicted_idx: 0,
-        probability,
-        probability_truth: 1.0 - probability,
+        answer: Answer::Class {
+            truth_idx: 1,
+            predicted_idx: 0,
+            probability,
+            probability_truth: 1.0 - probability,
+        },
     }
 }
 
@@ -200,7 +209,7 @@ fn the_summary_is_this() {
           Always the largest class      0.500  gain +0.250 [+0.050, +0.500]
           Same network, random weights  0.250  gain +0.500 [+0.100, +0.800]
 
-          macro F1 0.733, calibration error 0.150, 4 test examples, 12.3 s
+          balanced accuracy 0.750, macro F1 0.733, AUROC 0.750, mean average precision 0.708, calibration error 0.150, 4 test examples, 12.3 s
           12 remarks about the data, 2 examples left out
     "#]]
     .assert_eq(&summary(&report(&["cat", "dog"], "pets")));
@@ -219,7 +228,7 @@ fn the_markdown_is_this() {
         | Always the largest class | 0.500 | +0.250 [+0.050, +0.500] |
         | Same network, random weights | 0.250 | +0.500 [+0.100, +0.800] |
 
-        Balanced accuracy 0.750, macro F1 0.733, calibration error 0.150, on 4 test examples.
+        Balanced accuracy 0.750, macro F1 0.733, AUROC 0.750, mean average precision 0.708, calibration error 0.150, on 4 test examples.
 
         Most confused: dog taken for cat (1×).
 
@@ -238,7 +247,8 @@ fn hostile_words_stay_words() {
         let mut data = report(&classes, HOSTILE);
         data.sentence = HOSTILE.into();
         data.fallback = Some(HOSTILE.into());
-        data.metrics.classes.iter_mut().for_each(|c| c.class = HOSTILE.into());
+        let Metrics::Classification(metrics) = &mut data.metrics else { panic!("classes") };
+        metrics.classes.iter_mut().for_each(|c| c.class = HOSTILE.into());
         let text = html(&data);
         let page = Html::parse_document(&text);
         assert!(page.errors.is_empty(), "{:?}", page.errors);
@@ -287,6 +297,69 @@ fn many_classes_make_pairs_and_a_picture() {
 }
 
 #[test]
+fn numbers_make_a_scatter_and_no_classes() {
+    let mut data = report(&["cat", "dog"], "pets");
+    (data.plan.task, data.plan.metric) = (Task::Regression, Metric::Rmse);
+    data.plan.classes.clear();
+    data.data.classes.clear();
+    data.reliability.clear();
+    let truth = vec![10.0, 200.0, 35.5];
+    data.scatter = vec![[10.0, 12.0], [200.0, 180.0], [35.5, 35.5]];
+    data.metrics = Metrics::of(&[], &[12.0, 180.0, 35.5], &Targets::Number(truth.clone()));
+    (data.score, data.score_ci95) = (11.6, [4.0, 20.0].into());
+    data.comparisons =
+        vec![Comparison { baseline: "mean".into(), score: 84.3, gain: 72.7, gain_ci95: [30.0, 99.0].into() }];
+    let numbers = NumberSummary::of(&truth).expect("three");
+    data.data.numbers = vec![NumberCounts { split: SplitName::Test, numbers }];
+    data.mistakes.shown.truncate(1);
+    data.mistakes.shown[0].answer = Answer::Number { truth: 200.0, predicted: 180.0 };
+    data.sentence =
+        verdict_sentence(Verdict::Helped, 11.6, data.score_ci95, &data.comparisons, &data.plan, 3);
+    assert_eq!(
+        data.sentence,
+        "Transfer helped: root mean squared error 11.6 on 3 test examples [4.00–20.0], against 84.3 for always saying the mean."
+    );
+    let page = Html::parse_document(&html(&data));
+    assert!(page.errors.is_empty(), "{:?}", page.errors);
+    assert_eq!(texts(&page, "#scatter svg circle").len(), 3);
+    assert!(texts(&page, "#confusion").is_empty() && texts(&page, "#calibration").is_empty());
+    let said = texts(&page, "#mistakes .predicted").concat();
+    assert_eq!(said, "said 180");
+    assert!(
+        texts(&page, "#measures td.num").contains(&"11.6 [4.00–20.0]".into()),
+        "{:?}",
+        texts(&page, "#measures td.num")
+    );
+    assert!(texts(&page, "#data td.num").contains(&"200".into()));
+    assert!(summary(&data).contains("gain +72.7 [+30.0, +99.0]"), "{}", summary(&data));
+    assert!(
+        markdown(&data).contains("| Always the mean | 84.3 | +72.7 [+30.0, +99.0] |"),
+        "{}",
+        markdown(&data)
+    );
+}
+
+#[test]
+fn labels_have_a_row_each() {
+    let mut data = report(&["cat", "dog"], "pets");
+    (data.plan.task, data.plan.metric) = (Task::MultiLabel, Metric::AveragePrecision);
+    data.reliability.clear();
+    let truth = Targets::Classes(vec![vec![0, 1], vec![0], vec![]]);
+    data.metrics = Metrics::of(&data.plan.classes, &[0.9, 0.2, 0.8, 0.3, 0.1, 0.6], &truth);
+    data.mistakes.shown.truncate(1);
+    data.mistakes.shown[0].answer = Answer::Labels { missed: vec![1], invented: vec![0] };
+    let page = Html::parse_document(&html(&data));
+    assert!(page.errors.is_empty(), "{:?}", page.errors);
+    // The dog ranks last of three: average precision 1/3; it is missed, and named where it is not.
+    assert_eq!(
+        texts(&page, "#measures table.classes tbody tr"),
+        ["cat21.0001.0001.0001.0001.000", "dog10.3330.0000.0000.0000.000"]
+    );
+    assert_eq!(texts(&page, "#mistakes .truth"), ["missed dog"]);
+    assert!(texts(&page, "#confusion").is_empty());
+}
+
+#[test]
 fn little_data_makes_a_page_too() {
     let mut data = report(&["cat", "dog"], "pets");
     data.comparisons.clear();
@@ -295,8 +368,8 @@ fn little_data_makes_a_page_too() {
     (data.scratch, data.l2, data.cache, data.peak_mb) = (None, None, None, None);
     data.timings.clear();
     data.plan.groups.clear();
-    data.metrics = Metrics::of(&data.plan.classes, &[], &[]);
-    data.accuracy_ci95 = [f64::NAN, f64::NAN].into();
+    data.metrics = Metrics::of(&data.plan.classes, &[], &Targets::Class(vec![]));
+    data.score_ci95 = [f64::NAN, f64::NAN].into();
     let page = Html::parse_document(&html(&data));
     assert!(page.errors.is_empty(), "{:?}", page.errors);
     assert_eq!(texts(&page, "h2").len(), 6);

@@ -40,7 +40,7 @@ fn main() {
     let head = fit(&features, &labels, n_classes, None, &LogisticSpec::default(), &|_, _| ())
         .expect("the made-up features are in order");
     let seconds = start.elapsed().as_secs_f64();
-    let accuracy = head.cv.iter().find(|p| p.l2 == head.l2).map_or(0.0, |p| p.accuracy);
+    let accuracy = head.cv.iter().find(|p| p.l2 == head.l2).map_or(0.0, |p| p.accuracy.unwrap_or_default());
     println!(
         r#"{{"rows":{n},"width":{width},"classes":{n_classes},"seconds":{seconds:.2},"strengths":{},"l2":{:.5},"iterations":{},"converged":{},"cv_accuracy":{accuracy:.4}}}"#,
         head.cv.len(),

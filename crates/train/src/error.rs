@@ -62,6 +62,14 @@ pub enum TrainError {
         /// What stands there.
         value: f32,
     },
+    /// A target is not a number, or infinite.
+    #[error("row {row} has target {value}: targets must be finite")]
+    TargetNotFinite {
+        /// The row.
+        row: usize,
+        /// Its target.
+        value: f64,
+    },
     /// A candidate strength is not a positive number.
     #[error("l2 candidate {got} is not allowed: strengths are finite and above 0")]
     BadStrength {

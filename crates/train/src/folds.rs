@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use headstart_core::Features;
-
-use headstart_core::Rng;
+use headstart_core::{Features, Rng, Targets};
 
 /// The fold in which each row is held out; none for rows that always stay in training.
 pub(crate) struct Folds {
@@ -20,7 +18,7 @@ pub(crate) struct Folds {
 /// If fewer than two units are left to hold out there are no folds (`n_folds` 0).
 pub(crate) fn divide(
     features: &Features,
-    labels: &[usize],
+    targets: &Targets,
     n_classes: usize,
     groups: Option<&[u64]>,
     n_folds: usize,
@@ -29,7 +27,7 @@ pub(crate) fn divide(
     let mut units = units(features, groups);
     let mut units_of_class = vec![0usize; n_classes];
     let mut rows_of_class = vec![0usize; n_classes];
-    let mixes: Vec<Vec<(usize, usize)>> = units.iter().map(|rows| mix(rows, labels)).collect();
+    let mixes: Vec<Vec<(usize, usize)>> = units.iter().map(|rows| mix(rows, targets)).collect();
     for (class_idx, n) in mixes.iter().flatten() {
         units_of_class[*class_idx] += 1;
         rows_of_class[*class_idx] += n;
@@ -37,7 +35,7 @@ pub(crate) fn divide(
     let mut order: Vec<usize> =
         (0..units.len()).filter(|&u| mixes[u].iter().all(|&(c, _)| units_of_class[c] > 1)).collect();
     let n_folds = n_folds.min(order.len());
-    let mut of_row = vec![None; labels.len()];
+    let mut of_row = vec![None; targets.len()];
     if n_folds < 2 {
         return Folds { of_row, n_folds: 0 };
     }
@@ -114,13 +112,13 @@ fn fingerprint(bits: &[u32]) -> u64 {
     bits.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// How many rows of each class.
-fn mix(rows: &[usize], labels: &[usize]) -> Vec<(usize, usize)> {
+/// How many rows of each class; a row with several labels counts for each.
+fn mix(rows: &[usize], targets: &Targets) -> Vec<(usize, usize)> {
     let mut mix: Vec<(usize, usize)> = Vec::new();
-    for &row in rows {
-        match mix.iter_mut().find(|(c, _)| *c == labels[row]) {
+    for &class in rows.iter().flat_map(|&row| targets.classes_of(row)) {
+        match mix.iter_mut().find(|(c, _)| *c == class) {
             Some((_, n)) => *n += 1,
-            None => mix.push((labels[row], 1)),
+            None => mix.push((class, 1)),
         }
     }
     mix
@@ -138,7 +136,7 @@ mod tests {
     fn classes_are_spread_evenly() {
         let labels: Vec<usize> =
             (0..103).map(|i| usize::from(i % 10 == 0) + usize::from(i % 4 == 0)).collect();
-        let folds = divide(&distinct(103), &labels, 3, None, 5, 7);
+        let folds = divide(&distinct(103), &Targets::Class(labels.clone()), 3, None, 5, 7);
         for class in 0..3 {
             let held = |f| (0..103).filter(|&r| labels[r] == class && folds.of_row[r] == Some(f)).count();
             let counts: Vec<usize> = (0..5).map(held).collect();
@@ -153,7 +151,7 @@ mod tests {
         features.values[59] = features.values[0];
         let groups: Vec<u64> = (0..60).map(|i| i / 3).collect();
         let labels: Vec<usize> = (0..60).map(|i| i % 2).collect();
-        let folds = divide(&features, &labels, 2, Some(&groups), 4, 0);
+        let folds = divide(&features, &Targets::Class(labels), 2, Some(&groups), 4, 0);
         for row in 0..60 {
             assert_eq!(folds.of_row[row], folds.of_row[row / 3 * 3]);
         }
@@ -162,10 +160,10 @@ mod tests {
 
     #[test]
     fn a_class_with_one_row_stays_in_training() {
-        let labels = [0, 0, 0, 1, 1, 1, 2];
+        let labels = Targets::Class(vec![0, 0, 0, 1, 1, 1, 2]);
         let folds = divide(&distinct(7), &labels, 3, None, 5, 0);
         assert_eq!(folds.n_folds, 5);
         assert_eq!(folds.of_row[6], None);
-        assert_eq!(divide(&distinct(2), &[0, 1], 2, None, 5, 0).n_folds, 0);
+        assert_eq!(divide(&distinct(2), &Targets::Class(vec![0, 1]), 2, None, 5, 0).n_folds, 0);
     }
 }

@@ -1,12 +1,14 @@
-//! Multinomial logistic regression with an L2 penalty, its strength chosen by cross-validation: the head to use on frozen
-//! features, where it is convex, deterministic, and hard to beat with few examples.
+//! Logistic regression with an L2 penalty, its strength chosen by cross-validation: the head to use on frozen features, where
+//! it is convex, deterministic, and hard to beat with few examples.  Multinomial for classes, one a label for labels.
 
-use headstart_core::{Features, Progress, Scaling};
+use headstart_core::{Features, Progress, Scaling, Targets};
 use rayon::prelude::*;
 
 use crate::TrainError;
 use crate::axes::Axes;
+use crate::cv::{CvPoint, N_WORSE_MAX, best, check, std_of, strengths};
 use crate::folds::{self, Folds};
+use crate::head::HeadFit;
 use crate::lbfgs::{self, Minimum, Stop};
 use crate::objective::{Judgement, Objective, Problem};
 use crate::predict::inverse_norm;
@@ -19,7 +21,8 @@ pub struct LogisticSpec {
     pub l2_candidates: Vec<f64>,
     /// Folds of the cross-validation.  Fewer are made if there are fewer rows (or groups) that can be held out.
     pub n_folds: usize,
-    /// Weigh rows by n / (n_classes · n_of_their_class), so that every class counts the same.
+    /// Weigh rows by n / (n_classes · n_of_their_class), so that every class counts the same.  For labels it is ignored:
+    /// each has a regression of its own.
     pub class_weights: bool,
     /// Divide each row by its Euclidean norm before all else.
     pub normalise: bool,
@@ -43,39 +46,6 @@ impl Default for LogisticSpec {
     }
 }
 
-/// A fitted head.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LogisticFit {
-    /// `[n_classes, width]`, for raw features: the standardisation is folded in.  logits = W·x + b, where x has been
-    /// divided by its norm if the specification said `normalise`.
-    pub weight: Vec<f32>,
-    /// `[n_classes]`.
-    pub bias: Vec<f32>,
-    /// The strength chosen.
-    pub l2: f64,
-    /// What cross-validation said of the strengths it tried, strongest first; empty if there was none.
-    pub cv: Vec<CvPoint>,
-    /// Iterations of the last fit, on all rows.
-    pub n_iterations: usize,
-    /// Whether every entry of the last fit's gradient came below the goal.
-    pub converged: bool,
-    /// What a person should know: why there was no cross-validation, or fewer folds than asked for.
-    pub notes: Vec<String>,
-}
-
-/// One strength, judged on held-out rows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CvPoint {
-    /// The strength λ.
-    pub l2: f64,
-    /// Share of held-out rows whose most probable class is theirs.
-    pub accuracy: f64,
-    /// Mean −ln of the true class's probability over held-out rows, weighted like the fit; nats.
-    pub log_loss: f64,
-    /// Standard deviation of the folds' mean log-losses.
-    pub log_loss_std: f64,
-}
-
 /// The grid to use unless somebody knows better: eleven strengths from 10 down to 10⁻⁴, two a decade.
 ///
 /// scikit-learn's `C` on standardised features is λ = 1/(C·n): its default C = 1 lies at 0.01 for 100 rows and at 10⁻⁴
@@ -95,9 +65,6 @@ const FOLD: Stop = Stop { gradient_max: 1e-5, n_iterations_max: 300 };
 fn stop_final(l2: f64) -> Stop {
     Stop { gradient_max: (1e-3 * l2).clamp(1e-7, 1e-6), n_iterations_max: 1000 }
 }
-
-/// Strengths in a row that may be worse than the best before the path ends.
-const N_WORSE_MAX: usize = 2;
 
 /// Fits W and b that minimise
 ///
@@ -143,16 +110,56 @@ pub fn fit(
     groups: Option<&[u64]>,
     spec: &LogisticSpec,
     progress: Progress<'_>,
-) -> Result<LogisticFit, TrainError> {
-    check(features, labels, n_classes, groups)?;
-    let path = path(&spec.l2_candidates)?;
+) -> Result<HeadFit, TrainError> {
+    check_classes(features, labels, n_classes)?;
+    fit_targets(features, &Targets::Class(labels.to_vec()), n_classes, groups, spec, progress)
+}
+
+/// Fits one logistic regression a label ("one versus rest"), all with the same strength: W and b that minimise
+///
+/// ```text
+/// (1/n) Σᵢ Σ_c [ln(1 + exp z_ic) − t_ic·z_ic]  +  λ/2 · ‖W‖²,    z = W·x + b,  t_ic = 1 where label c applies to row i
+/// ```
+///
+/// `labels` holds each row's labels; a row may have none.  All else is as for [`fit`]: scikit-learn's
+/// `OneVsRestClassifier(LogisticRegression(C))` after `StandardScaler` is the same head as [`Scaling::PerFeature`] with
+/// λ = 1/(C·n).  A label that no row has gets a probability near 0.
+///
+/// # Errors
+/// As [`fit`], but labels that no row has are allowed.
+pub fn fit_labels(
+    features: &Features,
+    labels: &[Vec<usize>],
+    n_labels: usize,
+    groups: Option<&[u64]>,
+    spec: &LogisticSpec,
+    progress: Progress<'_>,
+) -> Result<HeadFit, TrainError> {
+    for (row, of_row) in labels.iter().enumerate() {
+        if let Some(&class_idx) = of_row.iter().find(|c| **c >= n_labels) {
+            return Err(TrainError::LabelOutOfRange { row, class_idx, n_classes: n_labels });
+        }
+    }
+    fit_targets(features, &Targets::Classes(labels.to_vec()), n_labels, groups, spec, progress)
+}
+
+fn fit_targets(
+    features: &Features,
+    targets: &Targets,
+    n_classes: usize,
+    groups: Option<&[u64]>,
+    spec: &LogisticSpec,
+    progress: Progress<'_>,
+) -> Result<HeadFit, TrainError> {
+    check(features, targets.len(), groups)?;
+    let path = strengths(&spec.l2_candidates)?;
     let mut notes = Vec::new();
     let folds = if path.len() > 1 {
-        folds::divide(features, labels, n_classes, groups, spec.n_folds, spec.seed)
+        folds::divide(features, targets, n_classes, groups, spec.n_folds, spec.seed)
     } else {
-        Folds { of_row: vec![None; labels.len()], n_folds: 0 }
+        Folds { of_row: vec![None; targets.len()], n_folds: 0 }
     };
-    let prepared = Prepared::new(features, labels, n_classes, &folds, spec);
+    let prepared = Prepared::new(features, targets, n_classes, &folds, spec);
     let n_steps = path.len() * folds.n_folds + 1;
     let (cv, l2) = if folds.n_folds > 0 {
         if folds.n_folds < spec.n_folds {
@@ -162,7 +169,7 @@ pub fn fit(
             ));
         }
         let cv = cross_validate(&prepared, &folds, &path, |done| progress(done, n_steps));
-        let l2 = choose(&cv);
+        let l2 = cv[best(&cv)].l2;
         (cv, l2)
     } else {
         let l2 = path[path.len() / 2];
@@ -173,62 +180,26 @@ pub fn fit(
         }
         (Vec::new(), l2)
     };
-    let objective = Objective::new(&prepared.problem, std::slice::from_ref(&(0..labels.len())));
+    let objective = Objective::new(&prepared.problem, std::slice::from_ref(&(0..targets.len())));
     let minimum = solve(&objective, &prepared.axes, prepared.start(&objective), l2, stop_final(l2));
     progress(n_steps, n_steps);
     let (weight, bias) = prepared.fold_in(&objective, &minimum.x);
     let Minimum { n_iterations, converged, .. } = minimum;
-    Ok(LogisticFit { weight, bias, l2, cv, n_iterations, converged, notes })
+    Ok(HeadFit { weight, bias, l2, cv, n_iterations, converged, notes })
 }
 
-/// Candidates from strong to weak, each once.
-fn path(candidates: &[f64]) -> Result<Vec<f64>, TrainError> {
-    if let Some(&got) = candidates.iter().find(|l2| !l2.is_finite() || **l2 <= 0.0) {
-        return Err(TrainError::BadStrength { got });
-    }
-    let mut path = candidates.to_vec();
-    path.sort_by(|a, b| b.total_cmp(a));
-    path.dedup();
-    if path.is_empty() { Err(TrainError::NoStrength) } else { Ok(path) }
-}
-
-fn check(
-    features: &Features,
-    labels: &[usize],
-    n_classes: usize,
-    groups: Option<&[u64]>,
-) -> Result<(), TrainError> {
-    let (n_rows, width) = (features.len(), features.width);
-    if n_rows == 0 || width == 0 {
-        return Err(TrainError::Empty { n_rows, width });
-    }
-    let lengths = [
-        ("labels", labels.len()),
-        ("groups", groups.map_or(n_rows, <[u64]>::len)),
-        ("vectors", features.values.len() / width),
-    ];
-    if let Some(&(what, got)) = lengths.iter().find(|(_, got)| *got != n_rows) {
-        return Err(TrainError::LengthMismatch { what, got, n_rows });
-    }
+fn check_classes(features: &Features, labels: &[usize], n_classes: usize) -> Result<(), TrainError> {
     let mut n_of_class = vec![0usize; n_classes];
     for (row, &class_idx) in labels.iter().enumerate() {
         *n_of_class.get_mut(class_idx).ok_or(TrainError::LabelOutOfRange { row, class_idx, n_classes })? += 1;
     }
     let n_seen = n_of_class.iter().filter(|n| **n > 0).count();
-    if n_seen == 1 {
-        return Err(TrainError::OneClass { class_idx: labels[0] });
-    }
-    if let Some(class_idx) = n_of_class.iter().position(|n| *n == 0) {
-        return Err(TrainError::ClassWithoutRows { class_idx, n_seen, n_classes });
-    }
-    match features.values.iter().position(|v| !v.is_finite()) {
+    match n_of_class.iter().position(|n| *n == 0) {
+        // Without rows there is a better message than that classes are missing.
+        _ if features.is_empty() || labels.len() != features.len() => Ok(()),
+        _ if n_seen == 1 => Err(TrainError::OneClass { class_idx: labels[0] }),
+        Some(class_idx) => Err(TrainError::ClassWithoutRows { class_idx, n_seen, n_classes }),
         None => Ok(()),
-        Some(i) => Err(TrainError::NotFinite {
-            row: i / width,
-            example_idx: features.example_idx[i / width],
-            feature_idx: i % width,
-            value: features.values[i],
-        }),
     }
 }
 
@@ -245,12 +216,12 @@ struct Prepared {
 impl Prepared {
     fn new(
         features: &Features,
-        labels: &[usize],
+        targets: &Targets,
         n_classes: usize,
         folds: &Folds,
         spec: &LogisticSpec,
     ) -> Self {
-        let (n, width) = (labels.len(), features.width);
+        let (n, width) = (targets.len(), features.width);
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by_key(|&row| folds.of_row[row]);
         let start_of = |fold: usize| order.partition_point(|&row| folds.of_row[row] < Some(fold));
@@ -267,29 +238,41 @@ impl Prepared {
                 *v = ((f64::from(*v) - m) * s) as f32;
             }
         });
-        let labels: Vec<usize> = order.iter().map(|&row| labels[row]).collect();
-        let mut n_of_class = vec![0usize; n_classes];
-        labels.iter().for_each(|&y| n_of_class[y] += 1);
+        let n_of_class = targets.class_counts(n_classes);
         let weigh = |y: usize| n as f64 / (n_classes * n_of_class[y]) as f64;
-        let row_weight = labels.iter().map(|&y| if spec.class_weights { weigh(y) } else { 1.0 }).collect();
+        let (targets, row_weight) = match targets {
+            Targets::Class(labels) if spec.class_weights => {
+                let labels: Vec<usize> = order.iter().map(|&row| labels[row]).collect();
+                let weights = labels.iter().map(|&y| weigh(y)).collect();
+                (Targets::Class(labels), weights)
+            }
+            other => (other.select(&order), vec![1.0; n]),
+        };
         let axes = Axes::of(&x, width);
-        let problem = Problem { x, width, labels, row_weight, n_classes, scaling: spec.scaling };
+        let problem = Problem { x, width, targets, row_weight, n_classes, scaling: spec.scaling };
         Prepared { problem, axes, scale, held_out }
     }
 
     /// Rows that a fold learns from.
     fn kept(&self, fold: usize) -> [std::ops::Range<usize>; 2] {
         let held = &self.held_out[fold];
-        [0..held.start, held.end..self.problem.labels.len()]
+        [0..held.start, held.end..self.problem.targets.len()]
     }
 
     /// No weights, and biases that say how frequent each class is (half a row more than there are, for absent ones).
     fn start(&self, objective: &Objective<'_>) -> Vec<f64> {
         let (d, k) = (self.problem.width, self.problem.n_classes);
+        let (mut with, mut all) = (vec![0.5; k], 1.0);
+        for (row, w) in self.problem.row_weight.iter().enumerate() {
+            all += w;
+            self.problem.targets.classes_of(row).iter().for_each(|&c| with[c] += w);
+        }
         let mut start = vec![0.0; objective.n_parameters()];
-        for (c, b) in start[k * d..].iter_mut().enumerate() {
-            let rows = self.problem.labels.iter().zip(&self.problem.row_weight);
-            *b = (0.5 + rows.filter(|(y, _)| **y == c).map(|(_, w)| w).sum::<f64>()).ln();
+        for (b, with) in start[k * d..].iter_mut().zip(with) {
+            *b = match self.problem.targets {
+                Targets::Class(_) => with.ln(),
+                _ => (with / (all - with)).ln(),
+            };
         }
         start
     }
@@ -349,36 +332,22 @@ fn cross_validate(
                 objective.judge(parameters, held_out.clone())
             })
             .collect();
-        points.push(CvPoint::of(l2, &judgements));
+        points.push(point(l2, &judgements));
         fits_done((i + 1) * folds.n_folds);
-        let best = best_by_log_loss(&points);
-        if i - best >= N_WORSE_MAX {
+        if i - best(&points) >= N_WORSE_MAX {
             break;
         }
     }
     points
 }
 
-impl CvPoint {
-    fn of(l2: f64, folds: &[Judgement]) -> Self {
-        let sum = |f: fn(&Judgement) -> f64| folds.iter().map(f).sum::<f64>();
-        let means: Vec<f64> = folds.iter().map(|j| j.loss / j.weight).collect();
-        let mean = means.iter().sum::<f64>() / means.len() as f64;
-        let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / means.len() as f64;
-        CvPoint {
-            l2,
-            accuracy: sum(|j| j.n_right as f64) / sum(|j| j.n as f64),
-            log_loss: sum(|j| j.loss) / sum(|j| j.weight),
-            log_loss_std: variance.sqrt(),
-        }
+fn point(l2: f64, folds: &[Judgement]) -> CvPoint {
+    let sum = |f: fn(&Judgement) -> f64| folds.iter().map(f).sum::<f64>();
+    let means: Vec<f64> = folds.iter().map(|j| j.loss / j.weight).collect();
+    CvPoint {
+        l2,
+        loss: sum(|j| j.loss) / sum(|j| j.weight),
+        loss_std: std_of(&means),
+        accuracy: Some(sum(|j| j.n_right as f64) / sum(|j| j.n as f64)),
     }
-}
-
-/// The strongest of equals.
-fn best_by_log_loss(points: &[CvPoint]) -> usize {
-    (0..points.len()).fold(0, |best, i| if points[i].log_loss < points[best].log_loss { i } else { best })
-}
-
-fn choose(points: &[CvPoint]) -> f64 {
-    points[best_by_log_loss(points)].l2
 }

@@ -1,7 +1,7 @@
 //! The loop that trains a network: shuffled passes of AdamW under one cycle of the learning rate.
 
-use headstart_core::{Batch, Rng, Schedule};
-use headstart_engine::{AdamW, EngineError, Network, cross_entropy};
+use headstart_core::{Batch, Rng, Schedule, TargetRows};
+use headstart_engine::{AdamW, EngineError, Loss, Network};
 use headstart_graph::rewrite::FreezeMask;
 use serde::{Deserialize, Serialize};
 
@@ -25,28 +25,29 @@ pub struct NetworkSpec {
 pub struct PassPoint {
     /// Counted from 1.
     pub pass: usize,
-    /// Mean cross-entropy of its steps, before each step's update, nats.
+    /// Mean loss of its steps, before each step's update: nats, or the square of the standardised target.
     pub train_loss: f64,
 }
 
 /// Linear rise over the first fifth of the steps, then half a cosine down to 0 (after Smith and Topin, 2018).
 const ONE_CYCLE: Schedule = Schedule::Cosine { warmup: 0.2 };
 
-/// Trains what the mask lets learn.  `batch` makes the batch of the examples at some positions in `0..labels.len()`;
+/// Trains what the mask lets learn.  `batch` makes the batch of the examples at some positions in `0..targets.len()`;
 /// `on_step` hears `(steps done, all steps)`.
 pub fn train_network(
     network: &mut Network,
     mask: &FreezeMask,
-    labels: &[usize],
+    targets: &TargetRows,
+    loss: &Loss,
     batch: &dyn Fn(&[usize]) -> Batch,
     spec: &NetworkSpec,
     on_step: &dyn Fn(usize, usize),
 ) -> Result<Vec<PassPoint>, EngineError> {
-    let mut order: Vec<usize> = (0..labels.len()).collect();
+    let mut order: Vec<usize> = (0..targets.len()).collect();
     let mut order_rng = Rng::named(spec.seed, "order");
     let mut dropout_rng = Rng::named(spec.seed, "dropout");
     let mut optimiser = AdamW::new(spec.lr_max, spec.weight_decay);
-    let steps_a_pass = batches(labels.len(), spec.batch_size).len();
+    let steps_a_pass = batches(targets.len(), spec.batch_size).len();
     let n_steps = steps_a_pass * spec.n_passes;
     let mut curve = Vec::with_capacity(spec.n_passes);
     let mut step = 0;
@@ -55,20 +56,20 @@ pub fn train_network(
         let mut loss_sum = 0.0;
         for range in batches(order.len(), spec.batch_size) {
             let idx = &order[range];
-            let truth: Vec<usize> = idx.iter().map(|&i| labels[i]).collect();
+            let truth = targets.select(idx);
             optimiser.lr = spec.lr_max * ONE_CYCLE.at(step, n_steps);
-            let loss = network.step(
+            let value = network.step(
                 &batch(idx),
                 &|name| mask.learns(name),
-                &|made| cross_entropy(made.output(), &truth, made.device),
+                &|made| loss.value(made.output(), &truth, made.device),
                 &mut optimiser,
                 &mut dropout_rng,
             )?;
-            loss_sum += f64::from(loss) * idx.len() as f64;
+            loss_sum += f64::from(value) * idx.len() as f64;
             step += 1;
             on_step(step, n_steps);
         }
-        curve.push(PassPoint { pass, train_loss: loss_sum / labels.len().max(1) as f64 });
+        curve.push(PassPoint { pass, train_loss: loss_sum / targets.len().max(1) as f64 });
     }
     Ok(curve)
 }
@@ -87,7 +88,7 @@ fn batches(n: usize, batch_size: usize) -> Vec<std::ops::Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use headstart_core::Array;
+    use headstart_core::{Array, Targets, Task};
     use headstart_engine::{Device, random_weights};
     use headstart_graph::{Conv, GraphBuilder};
 
@@ -126,7 +127,8 @@ mod tests {
             let weights = random_weights(&graph, 1).unwrap();
             let mut net = Network::load(graph.clone(), &weights, &Device::cpu()).unwrap();
             let mask = FreezeMask::all_trained(&graph);
-            let curve = train_network(&mut net, &mask, &labels, &batch, &spec, &|_, _| {}).unwrap();
+            let (rows, loss) = (Targets::Class(labels.clone()).rows(2), Loss::of_task(Task::Classification));
+            let curve = train_network(&mut net, &mask, &rows, &loss, &batch, &spec, &|_, _| {}).unwrap();
             (curve, net.weights().unwrap().hash())
         };
         let (curve, hash) = run();

@@ -1,4 +1,5 @@
-//! The data term: mean cross-entropy of some rows and its gradient.
+//! The data term: mean cross-entropy of some rows and its gradient, over one class a row (softmax) or any number of labels
+//! (a sigmoid each).
 
 use std::ops::Range;
 
@@ -6,7 +7,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use headstart_core::Scaling;
+use headstart_core::{Scaling, Targets};
 
 use crate::standardise::{Scale, blocks};
 
@@ -20,7 +21,7 @@ pub(crate) struct Problem {
     /// `[rows, width]`, roughly centred and scaled, so that products in 32 bits lose nothing.
     pub(crate) x: Vec<f32>,
     pub(crate) width: usize,
-    pub(crate) labels: Vec<usize>,
+    pub(crate) targets: Targets,
     pub(crate) row_weight: Vec<f64>,
     pub(crate) n_classes: usize,
     pub(crate) scaling: Scaling,
@@ -35,6 +36,30 @@ pub(crate) struct Objective<'a> {
     pub(crate) scale: Scale,
     tasks: Vec<Vec<Range<usize>>>,
     weight_sum: f64,
+}
+
+impl Problem {
+    /// The loss of a row under logits `z + bias`; leaves the probability of each class in `p`.
+    fn cross_entropy(&self, row: usize, z: &[f32], bias: &[f64], p: &mut [f64]) -> f64 {
+        match &self.targets {
+            Targets::Class(labels) => softmax_cross_entropy(z, bias, labels[row], p),
+            other => sigmoid_cross_entropy(z, bias, other.classes_of(row), p),
+        }
+    }
+
+    /// How many answers are right, and of how many: the class of a row, or each of its labels.
+    fn n_right(&self, row: usize, p: &[f64]) -> (usize, usize) {
+        match &self.targets {
+            Targets::Class(labels) => {
+                let best = (0..p.len()).fold(0, |best, c| if p[c] > p[best] { c } else { best });
+                (usize::from(best == labels[row]), 1)
+            }
+            other => {
+                let has = other.classes_of(row);
+                ((0..p.len()).filter(|c| (p[*c] >= 0.5) == has.contains(c)).count(), p.len())
+            }
+        }
+    }
 }
 
 /// What an evaluation says.
@@ -85,7 +110,7 @@ impl<'a> Objective<'a> {
         Evaluation { value, gradient, curvature: total.curvature.iter().map(|s| s * norm).collect() }
     }
 
-    /// Sums over `rows`, which need not be those learned from: weighted loss, weight, rows judged right, rows.
+    /// Sums over `rows`, which need not be those learned from: weighted loss, weight, rows judged right, answers.
     pub(crate) fn judge(&self, parameters: &[f64], rows: Range<usize>) -> Judgement {
         let (weight, bias) = self.unscale(parameters);
         let k = self.problem.n_classes;
@@ -96,15 +121,12 @@ impl<'a> Objective<'a> {
             let logits = &mut logits[..block.len() * k];
             self.logits(&block, &weight, logits);
             for (row, z) in block.zip(logits.chunks_exact(k)) {
-                let (w, y) = (self.problem.row_weight[row], self.problem.labels[row]);
-                let best = (0..k).fold(0, |best, c| {
-                    let logit = |c: usize| f64::from(z[c]) + bias[c];
-                    if logit(c) > logit(best) { c } else { best }
-                });
-                judgement.loss += w * cross_entropy(z, &bias, y, &mut p);
+                let w = self.problem.row_weight[row];
+                judgement.loss += w * self.problem.cross_entropy(row, z, &bias, &mut p);
                 judgement.weight += w;
-                judgement.n_right += usize::from(best == y);
-                judgement.n += 1;
+                let (n_right, n) = self.problem.n_right(row, &p);
+                judgement.n_right += n_right;
+                judgement.n += n;
             }
         }
         judgement
@@ -143,11 +165,12 @@ impl<'a> Objective<'a> {
             let logits = &mut logits[..n * k];
             self.logits(block, weight, logits);
             for (row, z) in block.clone().zip(logits.chunks_exact_mut(k)) {
-                let (w, y) = (self.problem.row_weight[row], self.problem.labels[row]);
-                part.loss += w * cross_entropy(z, bias, y, &mut p);
+                let w = self.problem.row_weight[row];
+                part.loss += w * self.problem.cross_entropy(row, z, bias, &mut p);
+                let has = self.problem.targets.classes_of(row);
                 for c in 0..k {
                     part.curvature[c] += w * p[c] * (1.0 - p[c]);
-                    let residual = w * (p[c] - f64::from(u8::from(c == y)));
+                    let residual = w * (p[c] - f64::from(u8::from(has.contains(&c))));
                     part.residual[c] += residual;
                     z[c] = residual as f32;
                 }
@@ -195,7 +218,7 @@ impl Part {
 }
 
 /// −ln of class `y`'s probability under logits `z + bias`; leaves all probabilities in `p`.
-fn cross_entropy(z: &[f32], bias: &[f64], y: usize, p: &mut [f64]) -> f64 {
+fn softmax_cross_entropy(z: &[f32], bias: &[f64], y: usize, p: &mut [f64]) -> f64 {
     for ((p, z), b) in p.iter_mut().zip(z).zip(bias) {
         *p = f64::from(*z) + b;
     }
@@ -210,4 +233,17 @@ fn cross_entropy(z: &[f32], bias: &[f64], y: usize, p: &mut [f64]) -> f64 {
         *p /= sum;
     }
     max + sum.ln() - logit
+}
+
+/// Sum over the labels of −ln of the probability of what is the case; leaves the probabilities in `p`.
+fn sigmoid_cross_entropy(z: &[f32], bias: &[f64], has: &[usize], p: &mut [f64]) -> f64 {
+    let mut loss = 0.0;
+    for (c, ((p, z), b)) in p.iter_mut().zip(z).zip(bias).enumerate() {
+        let logit = f64::from(*z) + b;
+        // ln(1 + eᶻ) without overflow.
+        let softplus = logit.max(0.0) + (-logit.abs()).exp().ln_1p();
+        loss += softplus - if has.contains(&c) { logit } else { 0.0 };
+        *p = 1.0 / (1.0 + (-logit).exp());
+    }
+    loss
 }

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use headstart_core::{Features, Scaling};
-use headstart_train::{LogisticFit, LogisticSpec, TrainError, fit, predict_proba};
+use headstart_train::{
+    HeadFit, LogisticSpec, RidgeSpec, TrainError, fit, fit_labels, fit_ridge, predict_head, predict_proba,
+};
 
 /// `n` rows in `n_classes` overlapping clouds.
 fn clouds(n: usize, width: usize, n_classes: usize, distance: f64) -> (Features, Vec<usize>) {
@@ -24,11 +26,11 @@ fn clouds(n: usize, width: usize, n_classes: usize, distance: f64) -> (Features,
     (Features { width, example_idx: (0..n).collect(), values }, labels)
 }
 
-fn fit_default(features: &Features, labels: &[usize], n_classes: usize) -> Result<LogisticFit, TrainError> {
+fn fit_default(features: &Features, labels: &[usize], n_classes: usize) -> Result<HeadFit, TrainError> {
     fit(features, labels, n_classes, None, &LogisticSpec::default(), &|_, _| ())
 }
 
-fn accuracy(head: &LogisticFit, features: &Features, labels: &[usize], n_classes: usize) -> f64 {
+fn accuracy(head: &HeadFit, features: &Features, labels: &[usize], n_classes: usize) -> f64 {
     let p = predict_proba(features, &head.weight, &head.bias, n_classes, false);
     let right = |(row, y): (&[f32], &usize)| row.iter().all(|v| *v <= row[*y]);
     p.chunks(n_classes).zip(labels).filter(|&pair| right(pair)).count() as f64 / labels.len() as f64
@@ -89,7 +91,7 @@ fn noise_gets_a_strong_penalty_and_signal_a_weak_one() {
     let signal = fit_default(&features, &labels, 2).unwrap();
     assert!(noise.l2 >= 1.0, "{}", noise.l2);
     assert!(signal.l2 <= 0.1, "{}", signal.l2);
-    assert!(signal.cv.iter().all(|p| p.log_loss.is_finite() && p.log_loss_std >= 0.0));
+    assert!(signal.cv.iter().all(|p| p.loss.is_finite() && p.loss_std >= 0.0));
 }
 
 #[test]
@@ -132,7 +134,7 @@ fn classes_that_only_one_group_shows_do_not_break_a_fold() {
     let groups: Vec<u64> =
         labels.iter().enumerate().map(|(i, y)| if *y == 2 { 0 } else { i as u64 }).collect();
     let head = fit(&features, &labels, 3, Some(&groups), &LogisticSpec::default(), &|_, _| ()).unwrap();
-    assert!(head.converged && head.cv.iter().all(|p| p.log_loss < 5.0));
+    assert!(head.converged && head.cv.iter().all(|p| p.loss < 5.0));
 }
 
 #[test]
@@ -185,4 +187,63 @@ fn refusals_name_what_they_saw() {
         "l2 candidate 0 is not allowed: strengths are finite and above 0"
     );
     assert_eq!(fit(&features, &labels, 2, None, &with(vec![]), &|_, _| ()), Err(TrainError::NoStrength));
+}
+
+/// Few rows of many features, so that the dual is solved: the same answer as from the normal equations of the same data
+/// with features that never vary left out.
+#[test]
+fn ridge_by_its_dual_is_ridge() {
+    let n = 20;
+    let narrow: Vec<f32> = (0..n * 3).map(|i| ((i * 37 + i * i) % 29) as f32 / 29.0).collect();
+    let wide: Vec<f32> =
+        narrow.chunks(3).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(7.0, 30))).collect();
+    let features = |width, values| Features { width, example_idx: (0..n).collect(), values };
+    let targets: Vec<f64> =
+        (0..n).map(|i| f64::from(narrow[i * 3] - 2.0 * narrow[i * 3 + 2]) + 5.0).collect();
+    let fit = |features: &Features, l2_candidates: Vec<f64>| {
+        let spec = RidgeSpec { l2_candidates, ..RidgeSpec::default() };
+        fit_ridge(features, &targets, None, &spec, &|_, _| ()).unwrap()
+    };
+    let (primal, dual) = (features(3, narrow.clone()), features(33, wide));
+    let (a, b) = (fit(&primal, vec![0.1]), fit(&dual, vec![0.1]));
+    for (a, b) in a.weight.iter().zip(&b.weight) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    assert!(b.weight[3..].iter().all(|w| *w == 0.0) && (a.bias[0] - b.bias[0]).abs() < 1e-4);
+    // Without noise the weakest strength predicts best, and cross-validation says so.
+    let chosen = fit(&primal, headstart_train::default_l2_candidates());
+    assert_eq!(chosen.l2, 1e-4);
+    assert!(chosen.cv[10].loss < 1e-4 && chosen.cv[0].loss > 0.1, "{:?}", chosen.cv);
+}
+
+#[test]
+fn heads_for_labels_and_numbers_are_the_same_on_any_number_of_threads() {
+    let n = 150;
+    let values: Vec<f32> = (0..n * 20).map(|i| ((i * 7919) % 1013) as f32 / 1013.0).collect();
+    let features = Features { width: 20, example_idx: (0..n).collect(), values };
+    let labels: Vec<Vec<usize>> =
+        (0..n).map(|i| (0..3).filter(|c| features.row(i)[*c] > 0.6).collect()).collect();
+    let targets: Vec<f64> = (0..n).map(|i| f64::from(features.row(i)[0] + features.row(i)[1])).collect();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let a = fit_labels(&features, &labels, 3, None, &LogisticSpec::default(), &|_, _| ()).unwrap();
+            (a, fit_ridge(&features, &targets, None, &RidgeSpec::default(), &|_, _| ()).unwrap())
+        })
+    };
+    let (labelled, numbered) = run(1);
+    assert_eq!(run(3), (labelled.clone(), numbered));
+    assert!(labelled.cv.iter().any(|p| p.accuracy.unwrap() > 0.9), "{:?}", labelled.cv);
+}
+
+/// A label that no row has must neither fail nor be said.
+#[test]
+fn an_absent_label_is_improbable() {
+    let features =
+        Features { width: 1, example_idx: (0..30).collect(), values: (0..30).map(|i| i as f32).collect() };
+    let labels: Vec<Vec<usize>> = (0..30).map(|i| if i > 14 { vec![0] } else { vec![] }).collect();
+    let head = fit_labels(&features, &labels, 2, None, &LogisticSpec::default(), &|_, _| ()).unwrap();
+    let p = predict_head(headstart_core::Task::MultiLabel, &features, &head.weight, &head.bias);
+    assert!(p.chunks(2).all(|row| row[1] < 0.05), "{p:?}");
+    assert!(p[0] < 0.5 && p[58] > 0.5);
 }

@@ -46,7 +46,8 @@ def fit(classes, C, balanced, scaling, norm):
                 weight=w.ravel().tolist(), bias=(b - b.mean()).tolist(), probabilities=m.predict_proba(z[:7]).ravel().tolist())
 
 
-cases = [fit(c, C, b, s, False) for c in (2, 3) for C in (0.01, 1, 100) for b in (False, True) for s in ("Common", "PerFeature")]
-cases += [fit(3, 10, False, s, True) for s in ("Common", "PerFeature")]
-x, y = data()
-print(json.dumps(dict(scikit_learn=sklearn.__version__, first_row=x[0].tolist(), cases=cases)))
+if __name__ == "__main__":
+    cases = [fit(c, C, b, s, False) for c in (2, 3) for C in (0.01, 1, 100) for b in (False, True) for s in ("Common", "PerFeature")]
+    cases += [fit(3, 10, False, s, True) for s in ("Common", "PerFeature")]
+    x, y = data()
+    print(json.dumps(dict(scikit_learn=sklearn.__version__, first_row=x[0].tolist(), cases=cases)))

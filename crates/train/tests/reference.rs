@@ -1,7 +1,7 @@
 //! Agreement with scikit-learn, on numbers that `make_reference.py` wrote.
 
-use headstart_core::{Features, Scaling};
-use headstart_train::{LogisticSpec, fit, predict_proba};
+use headstart_core::{Features, Scaling, Task};
+use headstart_train::{LogisticSpec, RidgeSpec, fit, fit_labels, fit_ridge, predict_head, predict_proba};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -85,4 +85,68 @@ fn agrees_with_scikit_learn() {
     );
     assert!(worst_weight < 1e-3, "{worst_weight}");
     assert!(worst_probability < 1e-4, "{worst_probability}");
+}
+
+#[derive(Deserialize)]
+struct HeadCase {
+    task: Task,
+    l2: f64,
+    per_feature: bool,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    outputs: Vec<f64>,
+}
+
+/// The formulas of `make_heads.py`.
+fn label_sets(classes: &[usize]) -> Vec<Vec<usize>> {
+    let has = |i: usize, c: usize| classes[i] == c || (7 * i + 3 * c) % 5 == 0;
+    (0..N).map(|i| (0..3).filter(|&c| has(i, c)).collect()).collect()
+}
+
+fn numbers(features: &Features) -> Vec<f64> {
+    (0..N)
+        .map(|i| {
+            let x = features.row(i);
+            3.0 * f64::from(x[0]) - 0.5 * f64::from(x[4]) + 100.0 + (i % 5) as f64
+        })
+        .collect()
+}
+
+#[test]
+fn heads_for_labels_and_numbers_agree_with_scikit_learn() {
+    let cases: Vec<HeadCase> = serde_json::from_str(include_str!("heads.json")).unwrap();
+    let (features, classes) = data();
+    for case in &cases {
+        let scaling = if case.per_feature { Scaling::PerFeature } else { Scaling::Common };
+        let l2_candidates = vec![case.l2];
+        let head = match case.task {
+            Task::Regression => {
+                // With many rows the normal equations are solved, with few their dual.
+                let spec = RidgeSpec { l2_candidates, scaling, ..RidgeSpec::default() };
+                fit_ridge(&features, &numbers(&features), None, &spec, &|_, _| ()).unwrap()
+            }
+            _ => {
+                let spec = LogisticSpec { l2_candidates, scaling, ..LogisticSpec::default() };
+                fit_labels(&features, &label_sets(&classes), 3, None, &spec, &|_, _| ()).unwrap()
+            }
+        };
+        assert!(head.converged);
+        let largest = case.weight.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        for (got, want) in head.weight.iter().zip(&case.weight) {
+            assert!(
+                (f64::from(*got) - want).abs() < 1e-3 * largest,
+                "{} {}: {got}, {want}",
+                case.task,
+                case.l2
+            );
+        }
+        for (got, want) in head.bias.iter().zip(&case.bias) {
+            assert!((f64::from(*got) - want).abs() < 1e-3 * want.abs().max(1.0), "{got}, {want}");
+        }
+        let outputs = predict_head(case.task, &features, &head.weight, &head.bias);
+        for (got, want) in outputs.iter().zip(&case.outputs) {
+            assert!((f64::from(*got) - want).abs() < 1e-4 * want.abs().max(1.0), "{got}, {want}");
+        }
+    }
+    assert_eq!(cases.len(), 12);
 }

@@ -2,7 +2,7 @@
 
 use headstart_core::{Interval, Rng};
 use rayon::prelude::*;
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::distribution::{Beta, ContinuousCDF, Normal, StudentsT};
 
 /// Half of what a 95 % interval leaves out.
 pub(crate) const TAIL: f64 = 0.025;
@@ -91,10 +91,69 @@ pub fn bootstrap(
     Interval { lo: percentile(&scores, TAIL), hi: percentile(&scores, 1.0 - TAIL) }
 }
 
+/// The same interval of a measure that takes how often each example was drawn, such as
+/// [`headstart_core::Scorer::score`]: what can be sorted once need not be sorted for every resample.
+///
+/// **Deviation:** the percentiles are Hesterberg's "expanded" ones (2015, *What Teachers Should Know About the Bootstrap*,
+/// section 4.4): those that make the interval of a mean as wide as Student's.  With 10 examples the plain ones cover 90 %
+/// instead of 95 %; with 100 there is no difference to speak of.
+///
+/// ```
+/// let values = [0.2, 0.9, 0.4, 0.7, 0.5, 0.6, 0.3, 0.8];
+/// let mean = |counts: &[u32]| counts.iter().zip(values).map(|(c, v)| f64::from(*c) * v).sum::<f64>() / 8.0;
+/// let ci = headstart_trust::bootstrap_counts(8, 2000, 0, mean);
+/// assert!(ci.lo > 0.3 && ci.lo < 0.4 && ci.hi > 0.7 && ci.hi < 0.8);
+/// ```
+pub fn bootstrap_counts(
+    n: usize,
+    n_resamples: usize,
+    seed: u64,
+    metric: impl Fn(&[u32]) -> f64 + Sync,
+) -> Interval {
+    let mut scores: Vec<f64> = (0..n_resamples.max(1))
+        .into_par_iter()
+        .map_init(
+            || vec![0u32; n],
+            |counts, r| {
+                counts.fill(0);
+                let mut rng = Rng::stream(seed, r as u64);
+                (0..n).for_each(|_| counts[rng.below(n)] += 1);
+                metric(counts)
+            },
+        )
+        .collect();
+    scores.sort_by(f64::total_cmp);
+    let tail = expanded_tail(n);
+    Interval { lo: percentile(&scores, tail), hi: percentile(&scores, 1.0 - tail) }
+}
+
+/// Φ(−√(n/(n−1))·t), where t is the 97.5 % quantile of Student's distribution with n − 1 degrees of freedom.
+fn expanded_tail(n: usize) -> f64 {
+    if n < 2 {
+        return 0.0;
+    }
+    let df = (n - 1) as f64;
+    let t = StudentsT::new(0.0, 1.0, df).expect("there is a degree of freedom").inverse_cdf(1.0 - TAIL);
+    Normal::standard().cdf(-(n as f64 / df).sqrt() * t)
+}
+
 /// Linear between neighbours, like NumPy's default.
 pub(crate) fn percentile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let (below, part) = (at.floor() as usize, at.fract());
     let above = (below + 1).min(sorted.len() - 1);
     sorted[below] + part * (sorted[above] - sorted[below])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Student's quantiles from the usual table: t(9) = 2.262, t(99) = 1.984.
+    #[test]
+    fn small_samples_get_wider_tails() {
+        assert!((expanded_tail(10) - 0.008_55).abs() < 1e-4, "{}", expanded_tail(10));
+        assert!((expanded_tail(100) - 0.023_08).abs() < 1e-4, "{}", expanded_tail(100));
+        assert_eq!(expanded_tail(1), 0.0);
+    }
 }

@@ -2,12 +2,14 @@
 //! its probabilities mean what they say.  Draws no conclusions of its own: the rule from intervals to a verdict is
 //! [`headstart_core::Verdict::of`].
 
+mod baseline;
 mod error;
 mod interval;
 mod paired;
 mod verdict;
 
+pub use baseline::Simplest;
 pub use error::TrustError;
-pub use interval::{bootstrap, clopper_pearson, wilson};
-pub use paired::{mcnemar_p, paired_gain};
-pub use verdict::{judge, majority};
+pub use interval::{bootstrap, bootstrap_counts, clopper_pearson, wilson};
+pub use paired::{mcnemar_p, paired_bootstrap, paired_gain};
+pub use verdict::{Judgement, judge, score_interval};

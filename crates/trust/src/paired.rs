@@ -3,7 +3,7 @@
 use headstart_core::{Interval, Rng};
 use rayon::prelude::*;
 
-use crate::interval::{TAIL, clopper_pearson, percentile};
+use crate::interval::{TAIL, bootstrap_counts, clopper_pearson, percentile};
 
 /// 95 % interval of accuracy(a) − accuracy(b), from a bootstrap over examples that keeps both answers paired
 /// (Efron, 1979), widened where the exact test of McNemar (1947) is less sure than the bootstrap.
@@ -56,6 +56,27 @@ pub fn paired_gain(correct_a: &[bool], correct_b: &[bool], n_resamples: usize, s
         lo: percentile(&gains, TAIL).min(given(share.lo)),
         hi: percentile(&gains, 1.0 - TAIL).max(given(share.hi)),
     }
+}
+
+/// 95 % interval of the difference of any measure between two predictors: `difference` is given how often each example was
+/// drawn, so both are judged on the same draw.  The percentiles are [`bootstrap_counts`]'s.
+///
+/// ```
+/// use headstart_core::{Metric, Scorer, Targets};
+/// let truth = Targets::Number((0..50).map(f64::from).collect());
+/// let near: Vec<f32> = (0..50).map(|i| i as f32 + 1.0 - (i % 3) as f32).collect();
+/// let far = vec![24.5f32; 50];
+/// let [a, b] = [&near, &far].map(|p| Scorer::new(Metric::Rmse, 1, p, &truth));
+/// let ci = headstart_trust::paired_bootstrap(50, 2000, 0, |c| b.score(c) - a.score(c));
+/// assert!(ci.lo > 10.0 && ci.hi < 17.0); // the errors' difference: 14.4 − 0.8
+/// ```
+pub fn paired_bootstrap(
+    n: usize,
+    n_resamples: usize,
+    seed: u64,
+    difference: impl Fn(&[u32]) -> f64 + Sync,
+) -> Interval {
+    bootstrap_counts(n, n_resamples, seed, difference)
 }
 
 /// Two-sided p of the exact test of McNemar (1947): could a fair coin have divided the examples on which two predictors

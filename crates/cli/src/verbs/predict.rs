@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use headstart::{Error, Input, Modality, Predictor, Session};
+use headstart::{Error, Input, Modality, Prediction, Predictor, Session, Task};
 use serde_json::json;
 
 use super::bundle_dir;
@@ -30,27 +30,42 @@ pub(crate) fn run(session: &Session, args: &PredictArgs, as_json: bool) -> Resul
                 continue;
             }
         };
-        let mut order: Vec<usize> = (0..labels.len()).collect();
-        order.sort_by(|&a, &b| p.probabilities[b].total_cmp(&p.probabilities[a]).then(a.cmp(&b)));
         if as_json {
-            let all: serde_json::Map<_, _> =
-                labels.iter().zip(&p.probabilities).map(|(l, p)| (l.clone(), json!(p))).collect();
-            output::json(&json!({
-                "input": name,
-                "label": labels[p.class_idx],
-                "probability": p.probabilities[p.class_idx],
-                "probabilities": all,
-            }));
+            output::json(&as_object(name, &p, labels));
+        } else if let Some(value) = p.value() {
+            println!("{name}: {value}");
         } else {
+            let mut order: Vec<usize> = (0..labels.len()).collect();
+            order.sort_by(|&a, &b| p.outputs[b].total_cmp(&p.outputs[a]).then(a.cmp(&b)));
             let top: Vec<String> = order
                 .iter()
                 .take(args.top.max(1))
-                .map(|&i| format!("{} {:.1} %", labels[i], 100.0 * p.probabilities[i]))
+                .map(|&i| format!("{} {:.1} %", labels[i], 100.0 * p.outputs[i]))
                 .collect();
             println!("{name}: {}", top.join(", "));
         }
     }
     Ok(code)
+}
+
+/// One answer for programs: the class, the labels that apply, or the number, with all probabilities.
+fn as_object(name: &str, p: &Prediction, labels: &[String]) -> serde_json::Value {
+    let all: serde_json::Map<_, _> =
+        labels.iter().zip(&p.outputs).map(|(l, p)| (l.clone(), json!(p))).collect();
+    match p.task {
+        Task::Classification => json!({
+            "input": name,
+            "label": labels[p.class_idx()],
+            "probability": p.outputs[p.class_idx()],
+            "probabilities": all,
+        }),
+        Task::MultiLabel => json!({
+            "input": name,
+            "labels": p.label_idx().into_iter().map(|c| labels[c].as_str()).collect::<Vec<_>>(),
+            "probabilities": all,
+        }),
+        Task::Regression => json!({"input": name, "value": p.value()}),
+    }
 }
 
 /// Names and contents of what the user asked for.

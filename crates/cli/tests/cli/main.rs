@@ -3,4 +3,5 @@
 
 mod end_to_end;
 mod fixtures;
+mod tasks;
 mod wrong_input;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use headstart_core::{Example, Input, Modality};
+use headstart_core::{Example, Input, Modality, Task};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,7 +15,7 @@ fn dataset(examples: &[Spec<'_>]) -> Dataset {
     let example = |(i, &(label_idx, group, split, bytes)): (usize, &Spec<'_>)| Example {
         id: format!("{i}"),
         input: Input::Text("".into()),
-        label_idx,
+        target: Target::Class(label_idx),
         group: group.map(String::from),
         split,
         hash: *blake3::hash(&bytes.to_le_bytes()).as_bytes(),
@@ -23,6 +23,7 @@ fn dataset(examples: &[Spec<'_>]) -> Dataset {
     Dataset {
         path: "data".into(),
         modality: Modality::Text,
+        task: Task::Classification,
         classes: (0..n_classes).map(|c| format!("c{c}")).collect(),
         examples: examples.iter().enumerate().map(example).collect(),
         diagnostics: Vec::new(),
@@ -50,7 +51,7 @@ fn opened(d: &Dataset, o: SplitOptions) -> (Vec<usize>, Vec<usize>, Vec<usize>, 
 
 fn class_counts(d: &Dataset, part: &[usize]) -> Vec<usize> {
     let mut counts = vec![0; d.classes.len()];
-    part.iter().for_each(|&i| counts[d.examples[i].label_idx] += 1);
+    part.iter().flat_map(|&i| d.examples[i].target.classes()).for_each(|&c| counts[c] += 1);
     counts
 }
 
@@ -183,5 +184,26 @@ proptest! {
                 prop_assert!(parts[b].iter().all(|&i| d.examples[i].group.as_ref().is_none_or(|g| !groups.contains(g))));
             }
         }
+    }
+}
+
+/// Rare labels reach both parts, whatever the frequent ones do, and no example is lost.
+#[test]
+fn rare_labels_are_divided_first() {
+    let mut d = plain(&[100]);
+    d.task = Task::MultiLabel;
+    d.classes = ["common", "rare", "rarest"].map(String::from).to_vec();
+    for (i, e) in d.examples.iter_mut().enumerate() {
+        let mut labels = vec![0];
+        labels.extend((i % 10 == 0).then_some(1));
+        labels.extend((i == 10 || i == 20).then_some(2));
+        e.target = Target::Classes(if i % 7 == 5 { vec![] } else { labels });
+    }
+    for seed in 0..10 {
+        let (train, _, test, _) = opened(&d, options(0.2, 0.0, seed));
+        assert_eq!(train.len() + test.len(), 100);
+        let (a, b) = (class_counts(&d, &train), class_counts(&d, &test));
+        assert_eq!((a[2], b[2]), (1, 1), "seed {seed}");
+        assert!((1..=4).contains(&b[1]) && (14..=20).contains(&b[0]), "seed {seed}: {b:?}");
     }
 }

@@ -79,9 +79,22 @@ fn cell(value: Value) -> Cell {
         Value::Number(v) => Cell::Text(v.to_string()),
         Value::String(v) if v.is_empty() => Cell::Empty,
         Value::String(v) => Cell::Text(v),
-        Value::Array(_) => Cell::Other("a JSON array"),
+        Value::Array(values) => list(values),
         Value::Object(_) => Cell::Other("a JSON object"),
     }
+}
+
+/// Plain values, or something that no cell can be.
+fn list(values: Vec<Value>) -> Cell {
+    let plain = |value| match cell(value) {
+        Cell::Text(text) => Some(text),
+        _ => None,
+    };
+    values
+        .into_iter()
+        .map(plain)
+        .collect::<Option<Vec<String>>>()
+        .map_or(Cell::Other("a JSON array"), Cell::List)
 }
 
 #[cfg(test)]

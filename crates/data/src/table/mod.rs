@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use headstart_core::{Diagnostic, Input, Modality};
+use headstart_core::{Diagnostic, Input, Modality, Task};
 
 use crate::assemble::{Candidate, Found, note};
 use crate::files::{Kind, TABLE_BYTES_MAX, decode_text, extension, kind_of, read};
+use crate::label::{Label, shortened};
 use crate::{DataError, split};
 use columns::{Columns, Wanted};
 
@@ -40,6 +41,8 @@ enum Cell {
     Text(String),
     /// An encoded file.
     Bytes(Arc<[u8]>),
+    /// A list of plain values.
+    List(Vec<String>),
     /// Something that can be neither a text nor a label: what it is.
     Other(&'static str),
 }
@@ -50,7 +53,7 @@ pub(crate) fn is_table_name(path: &Path) -> bool {
 }
 
 /// Reads the table at `path` and says which candidates it holds.
-pub(crate) fn find(path: &Path, wanted: &Wanted<'_>) -> Result<Found, DataError> {
+pub(crate) fn find(path: &Path, wanted: &Wanted<'_>, task: Task) -> Result<Found, DataError> {
     let mut table = read_table(path)?;
     let columns = columns::find(path, &mut table, wanted)?;
     let mut diagnostics: Vec<Diagnostic> = table.notes.drain(..).map(|n| note(path, n)).collect();
@@ -65,8 +68,8 @@ pub(crate) fn find(path: &Path, wanted: &Wanted<'_>) -> Result<Found, DataError>
     for row in table.rows {
         let line = row.line;
         let candidate = row.cells.and_then(|mut cells| {
-            let label = label_of(&cells, &columns)?;
-            found.classes.insert(label.clone());
+            let label = label_of(&cells, &columns, task)?;
+            found.classes.extend(label.names().cloned());
             let split = part_of(&cells, &columns)?;
             let group = group_of(&cells, &columns)?;
             let input =
@@ -115,11 +118,12 @@ fn read_table(path: &Path) -> Result<Table, DataError> {
     Ok(table)
 }
 
-fn label_of(cells: &[Cell], columns: &Columns) -> Result<String, String> {
+fn label_of(cells: &[Cell], columns: &Columns, task: Task) -> Result<Label, String> {
     let name = &columns.names[columns.label];
-    let value = plain(&cells[columns.label], name)?;
-    let label = value.trim();
-    if label.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(label.to_string()) }
+    match &cells[columns.label] {
+        Cell::List(names) if task == Task::MultiLabel => Ok(Label::many(names.iter().map(String::as_str))),
+        cell => Label::parse(&plain(cell, name)?, name, task),
+    }
 }
 
 fn part_of(cells: &[Cell], columns: &Columns) -> Result<Option<headstart_core::SplitName>, String> {
@@ -143,6 +147,7 @@ fn input_of(cell: Cell, columns: &Columns, folder: &Path) -> Result<Input, Strin
     match (columns.modality, cell) {
         (_, Cell::Empty) => Err(format!("`{name}` is empty")),
         (_, Cell::Other(what)) => Err(format!("`{name}` is {what}")),
+        (_, Cell::List(_)) => Err(format!("`{name}` is a list")),
         (Modality::Image, Cell::Bytes(bytes)) => Ok(Input::Bytes(bytes)),
         (Modality::Text, Cell::Bytes(_)) => Err(format!("`{name}` is binary, not a text")),
         (_, Cell::Text(text)) if text.trim().is_empty() => Err(format!("`{name}` is empty")),
@@ -165,14 +170,6 @@ fn plain<'a>(cell: &'a Cell, name: &str) -> Result<Cow<'a, str>, String> {
             std::str::from_utf8(bytes).map(Cow::from).map_err(|_| format!("`{name}` is binary"))
         }
         Cell::Other(what) => Err(format!("`{name}` is {what}")),
+        Cell::List(_) => Err(format!("`{name}` is a list; several labels need --task multi-label")),
     }
-}
-
-/// A value short enough for a message.
-fn shortened(value: &str) -> String {
-    const N_CHARS: usize = 40;
-    if value.chars().count() <= N_CHARS {
-        return value.into();
-    }
-    value.chars().take(N_CHARS).chain(['…']).collect()
 }

@@ -29,7 +29,9 @@ fn in_words(d: &ReportData) -> String {
     };
     let (confidence, accuracy) = (mean(|b| b.confidence), mean(|b| b.accuracy));
     let judgement = match confidence - accuracy {
-        _ if d.metrics.ece < ECE_SMALL => "so its probabilities can be taken at their word",
+        _ if d.metrics.classification().is_some_and(|m| m.ece < ECE_SMALL) => {
+            "so its probabilities can be taken at their word"
+        }
         gap if gap > 0.0 => "so it is surer than it should be",
         _ => "so it is more modest than it need be",
     };

@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use crate::ReportData;
 use crate::number::{count, share};
 use crate::plot::matrix;
 
@@ -10,9 +9,7 @@ use crate::plot::matrix;
 const CLASSES_IN_TABLE: usize = 20;
 const PAIRS_SHOWN: usize = 15;
 
-pub(crate) fn section(d: &ReportData) -> Markup {
-    let confusion = &d.metrics.confusion;
-    let classes = &d.plan.classes;
+pub(crate) fn section(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     if confusion.len() <= CLASSES_IN_TABLE {
         return html! {
             p.dek { "Each row holds the test examples of one class, by what they were taken for.  Shade is the share of the row." }

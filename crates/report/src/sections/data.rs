@@ -1,10 +1,11 @@
 //! What there was to learn from, and what could not be read.
 
+use headstart_core::{SplitName, Task};
 use maud::{Markup, html};
 
 use crate::ReportData;
-use crate::data::{ClassCounts, DataSummary};
-use crate::number::{count, counted};
+use crate::data::{ClassCounts, DataSummary, NumberCounts};
+use crate::number::{count, counted, sig3};
 
 const CLASSES_OPEN: usize = 30;
 
@@ -12,15 +13,66 @@ pub(crate) fn section(d: &ReportData) -> Markup {
     let s = &d.plan.split;
     html! {
         p.dek {
-            (counted(d.data.n_examples(), "example")) " in " (counted(d.data.classes.len(), "class")) ", "
-            @if s.given { "divided as they came." } @else { "divided by Headstart (seed " (s.seed) "), every class alike." }
+            (counted(d.data.n_examples(), "example"))
+            @match d.plan.task {
+                Task::Classification => { " in " (counted(d.data.classes.len(), "class")) }
+                Task::MultiLabel => { " with " (counted(d.data.classes.len(), "label")) }
+                Task::Regression => { " with a number each" }
+            }
+            ", "
+            @if s.given { "divided as they came." }
+            @else {
+                "divided by Headstart (seed " (s.seed) "), "
+                (match d.plan.task {
+                    Task::Classification => "every class alike.",
+                    Task::MultiLabel => "the rarest label of each example alike.",
+                    Task::Regression => "low, middle and high numbers alike.",
+                })
+            }
         }
-        @if d.data.classes.len() <= CLASSES_OPEN {
+        @if d.plan.task == Task::Regression {
+            (number_table(&d.data.numbers))
+        } @else if d.data.classes.len() <= CLASSES_OPEN {
             (table(&d.data.classes))
         } @else {
             details { summary { "All " (count(d.data.classes.len())) " classes" } (table(&d.data.classes)) }
         }
         (diagnostics(&d.data))
+    }
+}
+
+fn number_table(splits: &[NumberCounts]) -> Markup {
+    html! {
+        div.scroll {
+            table.counts {
+                caption.hidden { "How the numbers are spread, by split" }
+                thead {
+                    tr {
+                        th scope="col" { "Split" }
+                        @for what in ["Examples", "Smallest", "Mean", "Standard deviation", "Largest"] {
+                            th.num scope="col" { (what) }
+                        }
+                    }
+                }
+                tbody {
+                    @for c in splits {
+                        tr {
+                            th scope="row" {
+                                (match c.split {
+                                    SplitName::Train => "Train",
+                                    SplitName::Valid => "Validation",
+                                    SplitName::Test => "Test",
+                                })
+                            }
+                            td.num { (count(c.numbers.n)) }
+                            @for v in [c.numbers.min, c.numbers.mean, c.numbers.std, c.numbers.max] {
+                                td.num { (sig3(v)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

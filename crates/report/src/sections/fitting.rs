@@ -34,7 +34,7 @@ fn l2_curve(c: &L2Curve) -> Markup {
                 (line(&Line {
                     alt: "Loss on held-out folds against the strength of the L2 penalty",
                     x_label: "Strength λ",
-                    y_label: "Loss on held-out folds, nats",
+                    y_label: "Loss on held-out folds",
                     x: Scale::around_log(c.points.iter().map(|p| p.l2)),
                     y: Scale::around(reach),
                     points: &points,
@@ -48,7 +48,7 @@ fn l2_curve(c: &L2Curve) -> Markup {
             div.scroll {
                 table {
                     caption.hidden { "Loss by strength" }
-                    thead { tr { th.num scope="col" { "λ" } th.num scope="col" { "Loss, nats" } th scope="col" { span.hidden { "Choice" } } } }
+                    thead { tr { th.num scope="col" { "λ" } th.num scope="col" { "Loss" } th scope="col" { span.hidden { "Choice" } } } }
                     tbody {
                         @for p in &c.points {
                             tr {
@@ -88,7 +88,7 @@ fn scratch_curves(c: &ScratchCurve) -> Markup {
     html! {
         div.columns {
             figure {
-                (chart("Training loss by pass", "Training loss, nats", Scale::around(loss.iter().map(|p| p[1]).chain([0.0])), &loss, sig3))
+                (chart("Training loss by pass", "Training loss", Scale::around(loss.iter().map(|p| p[1]).chain([0.0])), &loss, sig3))
             }
             @if !accuracy.is_empty() {
                 figure {

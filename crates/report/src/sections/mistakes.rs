@@ -1,9 +1,10 @@
 //! What it got wrong, the surest first: often the labels are at fault, and the reader sees it at once.
 
+use headstart_core::Task;
 use maud::{Markup, html};
 
-use crate::data::{Mistake, MistakeContent};
-use crate::number::{count, counted, share};
+use crate::data::{Answer, Mistake, MistakeContent};
+use crate::number::{count, counted, share, sig3};
 use crate::{Picture, ReportData};
 
 /// Longest text that is shown in full, characters.
@@ -12,14 +13,20 @@ const TEXT_MAX: usize = 600;
 pub(crate) fn section(d: &ReportData) -> Markup {
     let classes = &d.plan.classes;
     let mut shown: Vec<&Mistake> = d.mistakes.shown.iter().collect();
-    shown.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.id.cmp(&b.id)));
+    // Stable: what is not a class keeps the order it came in.
+    let sure = |m: &Mistake| if let Answer::Class { probability, .. } = m.answer { probability } else { 0.0 };
+    shown.sort_by(|a, b| sure(b).total_cmp(&sure(a)));
     let (pictures, texts): (Vec<_>, Vec<_>) =
         shown.into_iter().partition(|m| matches!(m.content, MistakeContent::Picture(_)));
     html! {
-        p.dek {
-            (counted(d.mistakes.n, "test example")) " of " (count(d.metrics.n)) " went wrong"
-            @if d.mistakes.n > d.mistakes.shown.len() { "; here are " (count(d.mistakes.shown.len())) }
-            ".  The surest come first: look for wrong labels among them."
+        @if d.plan.task == Task::Regression {
+            p.dek { "The test examples that are farthest off, the worst first: look for wrong numbers among them." }
+        } @else {
+            p.dek {
+                (counted(d.mistakes.n, "test example")) " of " (count(d.metrics.n())) " went wrong"
+                @if d.mistakes.n > d.mistakes.shown.len() { "; here are " (count(d.mistakes.shown.len())) }
+                ".  The surest come first: look for wrong labels among them."
+            }
         }
         @if !pictures.is_empty() {
             ul.gallery {
@@ -66,8 +73,27 @@ fn text(classes: &[String], m: &Mistake, t: &str) -> Markup {
 }
 
 fn said(classes: &[String], m: &Mistake) -> Markup {
+    let names = |idx: &[usize]| {
+        html! { @for (i, &c) in idx.iter().enumerate() { @if i > 0 { ", " } strong { (super::class(classes, c)) } } }
+    };
     html! {
-        span.predicted { "said " strong { (super::class(classes, m.predicted_idx)) } " " (share(m.probability.into())) }
-        span.truth { "is " strong { (super::class(classes, m.truth_idx)) } " " (share(m.probability_truth.into())) }
+        @match &m.answer {
+            Answer::Class { truth_idx, predicted_idx, probability, probability_truth } => {
+                span.predicted {
+                    "said " strong { (super::class(classes, *predicted_idx)) } " " (share(f64::from(*probability)))
+                }
+                span.truth {
+                    "is " strong { (super::class(classes, *truth_idx)) } " " (share(f64::from(*probability_truth)))
+                }
+            }
+            Answer::Labels { missed, invented } => {
+                @if !invented.is_empty() { span.predicted { "is not " (names(invented)) } }
+                @if !missed.is_empty() { span.truth { "missed " (names(missed)) } }
+            }
+            Answer::Number { truth, predicted } => {
+                span.predicted { "said " strong { (sig3(*predicted)) } }
+                span.truth { "is " strong { (sig3(*truth)) } }
+            }
+        }
     }
 }

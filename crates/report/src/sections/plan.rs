@@ -1,6 +1,6 @@
 //! What was frozen, what learned, and what a person should know of it.
 
-use headstart_core::{GroupPlan, GroupState, HeadPlan};
+use headstart_core::{GroupPlan, GroupState, HeadPlan, Task};
 use maud::{Markup, html};
 
 use crate::ReportData;
@@ -18,7 +18,7 @@ pub(crate) fn section(d: &ReportData) -> Markup {
             " are taken at " code { (p.tap) } "."
         }
         (table(&collapse(&p.groups)))
-        p { (head(&p.head)) }
+        p { (head(p.task, &p.head)) }
         @if let Some(b) = &p.baseline { @if !b.why.is_empty() { p { "Baseline from random weights: " (b.why) } } }
         @if !p.notes.is_empty() {
             ul.remarks { @for note in &p.notes { li { (note) } } }
@@ -95,10 +95,15 @@ fn table(blocks: &[Block<'_>]) -> Markup {
     }
 }
 
-fn head(h: &HeadPlan) -> String {
+fn head(task: Task, h: &HeadPlan) -> String {
     format!(
-        "The head is a multinomial logistic regression{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
+        "The head is {}{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
          inside the training examples.",
+        match task {
+            Task::Classification => "a multinomial logistic regression",
+            Task::MultiLabel => "a logistic regression for each label",
+            Task::Regression => "a ridge regression",
+        },
         if h.scaling == headstart_core::Scaling::PerFeature {
             " on features each divided by its own spread"
         } else {

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mean_defined;
+use super::ranking::Ranking;
 use crate::reliability;
 
 /// Measures of a classifier on labelled examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
+pub struct ClassificationMetrics {
     /// Examples judged.
     pub n: usize,
     /// Share of examples whose most probable class is theirs.
@@ -17,6 +19,13 @@ pub struct Metrics {
     pub macro_f1: f64,
     /// Expected calibration error over 15 equal bins of the highest probability (Guo et al., 2017).
     pub ece: f64,
+    /// Mean over classes of the area under the ROC curve, one class against the rest (scikit-learn's
+    /// `multi_class="ovr"`); classes that no example or every example is of do not count.
+    #[serde(default)]
+    pub auroc: Option<f64>,
+    /// Mean over the classes that occur of average precision, one class against the rest.
+    #[serde(default)]
+    pub average_precision: Option<f64>,
     /// `confusion[truth][prediction]`, counts.
     pub confusion: Vec<Vec<usize>>,
     /// By class.
@@ -38,14 +47,14 @@ pub struct ClassMetrics {
     pub f1: f64,
 }
 
-impl Metrics {
+impl ClassificationMetrics {
     /// Judges probabilities `[n, n_classes]`, row-major, against the true classes.  Of equal probabilities the first
     /// counts as the prediction.
     ///
     /// ```
-    /// use headstart_core::Metrics;
+    /// use headstart_core::ClassificationMetrics;
     /// let classes = ["cat".to_string(), "dog".to_string()];
-    /// let m = Metrics::of(&classes, &[0.9, 0.1, 0.6, 0.4, 0.2, 0.8], &[0, 1, 1]);
+    /// let m = ClassificationMetrics::of(&classes, &[0.9, 0.1, 0.6, 0.4, 0.2, 0.8], &[0, 1, 1]);
     /// assert_eq!(m.confusion, [[1, 0], [1, 1]]);
     /// assert!((m.accuracy - 2.0 / 3.0).abs() < 1e-12);
     /// assert!((m.balanced_accuracy - 0.75).abs() < 1e-12);
@@ -81,8 +90,14 @@ impl Metrics {
             });
         }
         let mean = |v: &[f64]| if v.is_empty() { 0.0 } else { v.iter().sum::<f64>() / v.len() as f64 };
+        let rankings: Vec<(Option<f64>, Option<f64>)> = (0..k)
+            .map(|c| {
+                let ranking = Ranking::new(n, |i| probabilities[i * k + c], |i| truth[i] == c);
+                (ranking.auroc(|_| 1), ranking.average_precision(|_| 1))
+            })
+            .collect();
         let right: usize = (0..k).map(|c| confusion[c][c]).sum();
-        Metrics {
+        ClassificationMetrics {
             n,
             accuracy: share(right, n),
             balanced_accuracy: mean(&recalls),
@@ -92,6 +107,8 @@ impl Metrics {
                 .map(|b| b.n as f64 * (b.confidence - b.accuracy).abs())
                 .sum::<f64>()
                 / n.max(1) as f64,
+            auroc: mean_defined(rankings.iter().map(|r| r.0)),
+            average_precision: mean_defined(rankings.iter().map(|r| r.1)),
             confusion,
             classes: per_class,
         }
@@ -121,7 +138,7 @@ mod tests {
         let predicted = [0, 0, 1, 1, 2, 2, 2, 2, 0, 1];
         let probabilities: Vec<f32> =
             predicted.iter().flat_map(|&p| (0..3).map(move |c| if c == p { 0.8 } else { 0.1 })).collect();
-        let m = Metrics::of(&classes, &probabilities, &truth);
+        let m = ClassificationMetrics::of(&classes, &probabilities, &truth);
         assert!((m.accuracy - 0.6).abs() < 1e-12);
         assert!((m.balanced_accuracy - 0.588_888_888_888_888_9).abs() < 1e-12);
         assert!((m.macro_f1 - 0.577_777_777_777_777_8).abs() < 1e-12);
