@@ -6,14 +6,20 @@
 
 mod activation;
 pub mod adamw;
+pub mod attention;
 pub mod batch_norm;
 pub mod clip;
+pub mod columns;
 pub mod convolution;
 pub mod depthwise;
+pub mod embedding;
 pub mod gemm;
+mod lanes;
+pub mod layer_norm;
 mod matmul;
 pub mod peak;
 mod simd;
+pub mod softmax;
 mod window;
 
 pub use activation::Activation;

@@ -76,7 +76,7 @@ fn gemm_on(
     epilogue.check(m, n, row_stride);
     let kernel = Kernel::of(isa);
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
-    let shared = Shared(dst.as_mut_ptr());
+    let shared = Shared::new(dst);
     let one = |rows: Range<usize>, cols: Range<usize>| {
         // SAFETY: rows and columns lie in `dst` by the assertion above, and no two blocks share an element.
         let to = unsafe { shared.at(rows.start * row_stride + cols.start) };
@@ -96,9 +96,34 @@ fn gemm_on(
     });
 }
 
+/// `a·b` on this thread, for products that are many and small.
+///
+/// # Safety
+/// Rows of the result, `row_stride` apart, can be written at `to` by this thread alone.
+pub(crate) unsafe fn serial(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    to: *mut f32,
+    row_stride: usize,
+    add: bool,
+    epilogue: &Epilogue<'_>,
+) {
+    let ([m, k], [k_b, n]) = (a.size(), b.size());
+    assert_eq!(k, k_b, "inner sizes");
+    let kernel = Kernel::of(Isa::best());
+    for j in (0..n).step_by(NC) {
+        let cols = j..(j + NC).min(n);
+        // SAFETY: columns from `j` on of the result that the caller vouches for.
+        unsafe {
+            let block = Block { rows: 0..m, cols, k, to: to.add(j), row_stride, add };
+            compute(&kernel, &a.rows_as_lines(), &b.columns_as_lines(), block, epilogue);
+        }
+    }
+}
+
 /// Where blocks are written from several threads.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(crate) struct Shared(*mut f32);
 
 // SAFETY: whoever writes through it promises to write elements that nobody else does.
 unsafe impl Sync for Shared {}
@@ -106,9 +131,13 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
+    pub(crate) fn new(slice: &mut [f32]) -> Self {
+        Shared(slice.as_mut_ptr())
+    }
+
     /// # Safety
     /// The element lies in the slice that the pointer was made of.
-    unsafe fn at(self, i: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {
         // SAFETY: by the caller.
         unsafe { self.0.add(i) }
     }
