@@ -62,7 +62,7 @@ pub(crate) fn apply(
         }
         Op::Linear => {
             let weight = next();
-            B::linear(x, B::float_transpose(weight), rest.next())
+            custom::linear(x, weight, rest.next())
         }
         Op::BatchNorm { eps, momentum } => {
             let (weight, bias, mean, variance) = (next(), next(), next(), next());
@@ -84,16 +84,15 @@ pub(crate) fn apply(
         }
         Op::LayerNorm { eps } => {
             let (weight, bias) = (next(), next());
-            B::layer_norm(x, weight, Some(bias), *eps)
+            custom::layer_norm(x, weight, bias, *eps)
         }
         Op::Relu => custom::relu(x),
         Op::Clip { min, max } => custom::clip(x, *min, *max),
-        Op::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
-        Op::Gelu { tanh: false } => B::gelu(x),
-        Op::Gelu { tanh: true } => gelu_tanh(x),
+        Op::Silu => custom::silu(x),
+        Op::Gelu { tanh } => custom::gelu(x, *tanh),
         Op::Sigmoid => B::sigmoid(x),
         Op::Tanh => B::float_tanh(x),
-        Op::Softmax { axis } => B::softmax(x, *axis),
+        Op::Softmax { axis } => custom::softmax(x, *axis),
         Op::MaxPool2d { kernel, stride, padding, ceil_mode } => {
             B::max_pool2d(x, *kernel, *stride, *padding, [1, 1], *ceil_mode)
         }
@@ -146,7 +145,7 @@ pub(crate) fn apply(
             }
             _ => x,
         },
-        Op::Embedding => B::embedding(x, next()),
+        Op::Embedding => custom::embedding(x, next()),
         Op::PositionIds { offset } => {
             let [n, s] = dims(&x)[..] else { unreachable!("ids are [batch, sequence]") };
             let row = B::int_arange(*offset as i64..(offset + s) as i64, device, IntDType::I64);
@@ -154,7 +153,7 @@ pub(crate) fn apply(
         }
         Op::Attention { heads } => {
             let (key, value) = (next(), next());
-            attention(x, key, value, rest.next(), *heads)
+            custom::attention(x, key, value, rest.next(), *heads)
         }
         Op::MaskedMean => masked_mean(x, next()),
         Op::L2Normalize => {
@@ -182,33 +181,6 @@ fn drop_some(x: T, shape: &[usize], p: f64, rng: &mut Rng, device: &DispatchDevi
     let n = shape.iter().product();
     let mask = (0..n).map(|_| if rng.uniform() < p { 0.0 } else { keep }).collect();
     B::float_mul(x, from_f32(shape, mask, device))
-}
-
-/// `0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
-fn gelu_tanh(x: T) -> T {
-    let cube = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
-    let inner = B::float_add(x.clone(), scale(cube, 0.044_715));
-    let tanh = B::float_tanh(scale(inner, (2.0 / std::f64::consts::PI).sqrt()));
-    scale(B::float_mul(x, B::float_add_scalar(tanh, Scalar::Float(1.0))), 0.5)
-}
-
-fn attention(query: T, key: T, value: T, mask: Option<T>, heads: usize) -> T {
-    let (q, k) = (dims(&query), dims(&key));
-    let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
-    let split = |t: T, s: usize| B::float_permute(reshape(t, &[n, s, heads, width / heads]), &[0, 2, 1, 3]);
-    let query = scale(split(query, s_q), 1.0 / ((width / heads) as f64).sqrt());
-    let scores = B::float_matmul(query, B::float_transpose(split(key, s_k)));
-    let scores = match mask {
-        Some(mask) => {
-            let keep = B::int_into_float(mask, FloatDType::F32);
-            // 0 where attended, −10⁹ where not: its exponential is exactly 0.
-            let bias = scale(B::float_add_scalar(keep, Scalar::Float(-1.0)), 1e9);
-            B::float_add(scores, reshape(bias, &[n, 1, 1, s_k]))
-        }
-        None => scores,
-    };
-    let mixed = B::float_matmul(B::softmax(scores, 3), split(value, s_k));
-    reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
 }
 
 fn masked_mean(x: T, mask: T) -> T {

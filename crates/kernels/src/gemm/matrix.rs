@@ -41,7 +41,7 @@ impl<'a> Matrix<'a> {
         self.size
     }
 
-    pub(super) fn rows_as_lines(self) -> Strided<'a> {
+    pub(crate) fn rows_as_lines(self) -> Strided<'a> {
         Strided { data: self.data, line: self.strides[0], step: self.strides[1] }
     }
 

@@ -23,6 +23,7 @@ use rayon::prelude::*;
 
 pub use epilogue::{Bias, Epilogue};
 pub use matrix::Matrix;
+pub(crate) use pack::{Lines, Strided, interleave};
 
 use crate::Isa;
 use block::{Block, NC, compute};
@@ -74,19 +75,53 @@ fn gemm_on(
     }
     assert!((m - 1) * row_stride + n <= dst.len(), "the result lies in its slice");
     epilogue.check(m, n, row_stride);
-    let kernel = Kernel::of(isa);
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
-    let shared = Shared::new(dst);
+    // SAFETY: the result lies in `dst`, which this product alone writes.
+    unsafe { product_on(isa, &left, &right, [m, n, k], Shared::new(dst), row_stride, add, epilogue, true) };
+}
+
+/// The product of any two factors, `[m, n, k]`, on all threads or on this one.
+///
+/// # Safety
+/// `m` rows of `n` numbers, `row_stride` apart, can be written at the start of `to` by this product alone.
+#[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
+pub(crate) unsafe fn product(
+    left: &impl Lines,
+    right: &impl Lines,
+    size: [usize; 3],
+    to: Shared,
+    row_stride: usize,
+    add: bool,
+    epilogue: &Epilogue<'_>,
+    in_parallel: bool,
+) {
+    // SAFETY: by the caller.
+    unsafe { product_on(Isa::best(), left, right, size, to, row_stride, add, epilogue, in_parallel) };
+}
+
+#[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
+unsafe fn product_on(
+    isa: Isa,
+    left: &impl Lines,
+    right: &impl Lines,
+    [m, n, k]: [usize; 3],
+    to: Shared,
+    row_stride: usize,
+    add: bool,
+    epilogue: &Epilogue<'_>,
+    in_parallel: bool,
+) {
+    let kernel = Kernel::of(isa);
     let one = |rows: Range<usize>, cols: Range<usize>| {
-        // SAFETY: rows and columns lie in `dst` by the assertion above, and no two blocks share an element.
-        let to = unsafe { shared.at(rows.start * row_stride + cols.start) };
-        let block = Block { rows, cols, k, to, row_stride, add };
-        // SAFETY: as above.
-        unsafe { compute(&kernel, &left, &right, block, epilogue) };
+        // SAFETY: rows and columns lie in the result, and no two blocks share an element.
+        unsafe {
+            let to = to.at(rows.start * row_stride + cols.start);
+            compute(&kernel, left, right, Block { rows, cols, k, to, row_stride, add }, epilogue);
+        }
     };
-    if m * n * k <= SERIAL {
-        (0..n).step_by(NC).for_each(|j| one(0..m, j..(j + NC).min(n)));
-        return;
+    if !in_parallel || m * n * k <= SERIAL {
+        let [_, cols] = cut(m, n, &kernel, 1);
+        return (0..n).step_by(cols.max(1)).for_each(|j| one(0..m, j..(j + cols).min(n)));
     }
     let [rows, cols] = cut(m, n, &kernel, rayon::current_num_threads());
     let across = n.div_ceil(cols);
@@ -110,15 +145,9 @@ pub(crate) unsafe fn serial(
 ) {
     let ([m, k], [k_b, n]) = (a.size(), b.size());
     assert_eq!(k, k_b, "inner sizes");
-    let kernel = Kernel::of(Isa::best());
-    for j in (0..n).step_by(NC) {
-        let cols = j..(j + NC).min(n);
-        // SAFETY: columns from `j` on of the result that the caller vouches for.
-        unsafe {
-            let block = Block { rows: 0..m, cols, k, to: to.add(j), row_stride, add };
-            compute(&kernel, &a.rows_as_lines(), &b.columns_as_lines(), block, epilogue);
-        }
-    }
+    let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
+    // SAFETY: by the caller.
+    unsafe { product(&left, &right, [m, n, k], Shared(to), row_stride, add, epilogue, false) };
 }
 
 /// Where blocks are written from several threads.

@@ -6,8 +6,8 @@ use crate::Isa;
 
 /// A factor of a product: the left one gives its rows as lines, the right one its columns.
 pub(crate) trait Lines: Sync {
-    /// Writes steps `k` of `n` lines from `first` on as `to [k.len(), width]`, and zeros for the `width − n` lines that
-    /// there are not.
+    /// Writes steps `k` of `n` lines from `first` on as `to [k.len(), width]`.  The `width − n` lines that there are not may
+    /// hold anything: kernels do not read them.
     fn pack(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]);
 }
 
@@ -21,14 +21,11 @@ pub(crate) struct Strided<'a> {
 
 impl Lines for Strided<'_> {
     fn pack(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]) {
-        let to = &mut to[..k.len() * width];
         if n == 0 || k.is_empty() {
-            return to.fill(0.0);
+            return;
         }
+        let to = &mut to[..k.len() * width];
         let from = &self.data[first * self.line + k.start * self.step..];
-        if n < width {
-            to.fill(0.0);
-        }
         if self.line == 1 {
             match (n == width, width) {
                 (true, 8) => copy::<8>(from, self.step, to),
@@ -41,7 +38,9 @@ impl Lines for Strided<'_> {
                 }
             }
         } else if self.step == 1 {
-            interleave(from, self.line, n, k.len(), width, to);
+            let mut lines = [0; MOST_LINES];
+            lines[..n].iter_mut().enumerate().for_each(|(i, line)| *line = i * self.line);
+            interleave(from, &lines[..n], k.len(), width, to);
         } else {
             for (p, to) in to.chunks_exact_mut(width).enumerate() {
                 for (i, to) in to[..n].iter_mut().enumerate() {
@@ -59,28 +58,31 @@ fn copy<const W: usize>(from: &[f32], step: usize, to: &mut [f32]) {
     }
 }
 
-/// `to[p·width + i] = from[i·line + p]` for `n` lines of `k` steps.
-fn interleave(from: &[f32], line: usize, n: usize, k: usize, width: usize, to: &mut [f32]) {
-    let whole = [n - n % 8, k - k % 8];
-    let blocks = if transposes() { whole } else { [0, 0] };
+/// Lines of the widest panel.
+const MOST_LINES: usize = 48;
+
+/// `to[p·width + i] = from[lines[i] + p]` for `k` steps.
+pub(crate) fn interleave(from: &[f32], lines: &[usize], k: usize, width: usize, to: &mut [f32]) {
+    let n = lines.len();
+    let blocks = if transposes() { [n - n % 8, k - k % 8] } else { [0, 0] };
     #[cfg(target_arch = "x86_64")]
-    for i in (0..blocks[0]).step_by(8) {
+    for (i, lines) in lines.as_chunks::<8>().0.iter().enumerate().take(blocks[0] / 8) {
+        assert!(lines.iter().all(|l| l + blocks[1] <= from.len()), "every line lies in its slice");
+        let to = &mut to[i * 8..];
         for p in (0..blocks[1]).step_by(8) {
-            let (from, to) = (&from[i * line + p..], &mut to[p * width + i..]);
-            assert!(from.len() >= 7 * line + 8 && to.len() >= 7 * width + 8, "a block of 8×8");
+            let to = &mut to[p * width..];
+            assert!(to.len() >= 7 * width + 8, "a block of 8×8");
             // SAFETY: the machine has AVX, and both blocks lie in their slices.
-            unsafe { transpose8(from.as_ptr(), line, to.as_mut_ptr(), width) };
+            unsafe { transpose8(from.as_ptr().add(p), lines, to.as_mut_ptr(), width) };
         }
     }
     // Eight steps at a time, so that what is written stays in the first cache.
     for start in (0..k).step_by(8) {
         let end = (start + 8).min(k);
-        for i in 0..n {
-            let done = i < blocks[0] && end <= blocks[1];
-            if !done {
-                for p in start..end {
-                    to[p * width + i] = from[i * line + p];
-                }
+        let first = if end <= blocks[1] { blocks[0] } else { 0 };
+        for (i, line) in lines.iter().enumerate().skip(first) {
+            for p in start..end {
+                to[p * width + i] = from[line + p];
             }
         }
     }
@@ -93,15 +95,16 @@ fn transposes() -> bool {
 /// Transposes a block of 8×8.
 ///
 /// # Safety
-/// Eight rows of eight numbers lie at `from`, `line` apart, and at `to`, `width` apart; the machine has AVX.
+/// Eight numbers lie at `from + line` for every line, and eight rows of eight can be written at `to`, `width` apart; the
+/// machine has AVX.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn transpose8(from: *const f32, line: usize, to: *mut f32, width: usize) {
+unsafe fn transpose8(from: *const f32, lines: &[usize; 8], to: *mut f32, width: usize) {
     use std::arch::x86_64::*;
     let mut r = [_mm256_setzero_ps(); 8];
-    for (i, r) in r.iter_mut().enumerate() {
-        // SAFETY: row `i` of the block.
-        *r = unsafe { _mm256_loadu_ps(from.add(i * line)) };
+    for (r, &line) in r.iter_mut().zip(lines) {
+        // SAFETY: a line of the block.
+        *r = unsafe { _mm256_loadu_ps(from.add(line)) };
     }
     let mut pairs = r;
     for i in 0..4 {
