@@ -55,8 +55,38 @@ pub(crate) enum Verb {
     Sources(SourcesArgs),
     /// Is the data fit to learn from?  Reads and decodes everything, trains nothing
     Check(CheckArgs),
+    /// Time a network on this machine: items a second, share of what the cores can do, memory
+    Bench(BenchArgs),
     /// Real weights, real pictures, the whole way, in a few minutes
     Demo(DemoArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// A forward pass, or a step of training
+    #[arg(value_enum)]
+    pub(crate) work: BenchWorkArg,
+    /// Architecture, by its reference's name: resnet18, bert-base, …
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: String,
+    /// Examples a batch
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) batch: usize,
+    /// Tokens an example, for networks that read texts
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub(crate) tokens: usize,
+    /// Precision: f32
+    #[arg(long, default_value = "f32", value_name = "D")]
+    pub(crate) dtype: String,
+    /// Runs that count; the median is reported
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) repeats: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum BenchWorkArg {
+    Forward,
+    Step,
 }
 
 /// How to read the data.

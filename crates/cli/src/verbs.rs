@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into one call of the library and prints the answer.
 
+mod bench;
 mod predict;
 mod sources;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Error> {
         Verb::Features(args) => features(&session, args, json),
         Verb::Sources(args) => sources::run(&session, args, json),
         Verb::Check(args) => check(&session, args, json),
+        Verb::Bench(args) => bench::run(args, json),
         Verb::Demo(args) => demo(&session, args, json),
     }
 }

@@ -12,6 +12,7 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod bench;
 mod check;
 mod demo;
 mod error;
@@ -30,6 +31,7 @@ mod runner;
 mod session;
 mod source;
 
+pub use bench::{BenchOptions, BenchReport, BenchWork, bench};
 pub use check::{CheckReport, check};
 pub use demo::{DemoOutcome, DemoPrediction, demo};
 pub use error::Error;

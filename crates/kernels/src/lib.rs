@@ -4,14 +4,26 @@
 //! Work is divided among threads so that each number is computed by one thread in one order: results are the same to
 //! the bit whatever the number of threads.
 
+mod activation;
 pub mod adamw;
+pub mod attention;
 pub mod batch_norm;
 pub mod clip;
+pub mod columns;
 pub mod convolution;
 pub mod depthwise;
-mod matmul;
+pub mod embedding;
+pub mod gemm;
+mod lanes;
+pub mod layer_norm;
+pub mod peak;
+mod phases;
+mod simd;
+pub mod softmax;
 mod window;
 
+pub use activation::Activation;
+pub use simd::Isa;
 pub use window::Window;
 
 /// Elements that one task takes at least, or it is not worth waking a thread.

@@ -46,4 +46,21 @@ impl Window {
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
+
+    /// Elements of one example of `x`.
+    pub(crate) fn x_len(&self) -> usize {
+        self.c * self.size[0] * self.size[1]
+    }
+
+    /// Filters of a dense weight of so many elements.
+    pub(crate) fn filters(&self, weight_len: usize) -> usize {
+        let o = weight_len / (self.c * self.taps()).max(1);
+        assert_eq!(weight_len, o * self.c * self.taps(), "elements of the weight of {self:?}");
+        o
+    }
+
+    /// Whether every position of the result reads the same position of `x`, and nothing else.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.taps() == 1 && self.stride == [1, 1] && self.padding == [0; 4]
+    }
 }

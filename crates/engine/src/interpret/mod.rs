@@ -1,10 +1,8 @@
 //! What each operator means, over tensors of any device, with or without gradients.  The `match` is here; operators are in
 //! files by kind.
 
-mod activation;
 mod adapter;
 mod arithmetic;
-mod attention;
 mod convolution;
 mod index;
 mod norm;
@@ -91,21 +89,20 @@ pub(crate) fn apply(
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());
-            B::linear(input, B::float_transpose(weight), x.optional())
+            custom::linear(input, weight, x.optional())
         }
         Op::BatchNorm { eps, momentum } => {
             let (input, parameters) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
             norm::batch_norm(node_idx, input, parameters, *eps, *momentum, mode)
         }
-        Op::LayerNorm { eps } => B::layer_norm(x.take(), x.take(), Some(x.take()), *eps),
+        Op::LayerNorm { eps } => custom::layer_norm(x.take(), x.take(), x.take(), *eps),
         Op::Relu => custom::relu(x.take()),
         Op::Clip { min, max } => custom::clip(x.take(), *min, *max),
-        Op::Silu => activation::silu(x.take()),
-        Op::Gelu { tanh: false } => B::gelu(x.take()),
-        Op::Gelu { tanh: true } => activation::gelu_tanh(x.take()),
+        Op::Silu => custom::silu(x.take()),
+        Op::Gelu { tanh } => custom::gelu(x.take(), *tanh),
         Op::Sigmoid => B::sigmoid(x.take()),
         Op::Tanh => B::float_tanh(x.take()),
-        Op::Softmax { axis } => B::softmax(x.take(), *axis),
+        Op::Softmax { axis } => custom::softmax(x.take(), *axis),
         Op::MaxPool2d { kernel, stride, padding, ceil_mode } => {
             B::max_pool2d(x.take(), *kernel, *stride, *padding, [1, 1], *ceil_mode)
         }
@@ -125,9 +122,9 @@ pub(crate) fn apply(
         Op::Select { axis, index } => index::select(x.take(), *axis, *index),
         Op::Dropout { p } => random::dropout(x.take(), *p, mode, device),
         Op::DropPath { p } => random::drop_path(x.take(), *p, mode, device),
-        Op::Embedding => B::embedding(x.take(), x.take()),
+        Op::Embedding => custom::embedding(x.take(), x.take()),
         Op::PositionIds { offset } => index::position_ids(&x.take(), *offset, device),
-        Op::Attention { heads } => attention::attention(x.take(), x.take(), x.take(), x.optional(), *heads),
+        Op::Attention { heads } => custom::attention(x.take(), x.take(), x.take(), x.optional(), *heads),
         Op::MaskedMean => reduce::masked_mean(x.take(), x.take()),
         Op::L2Normalize => norm::l2_normalize(x.take()),
     }

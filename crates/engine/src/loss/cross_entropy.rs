@@ -5,15 +5,12 @@ use burn_dispatch::Dispatch as B;
 use headstart_core::TargetRows;
 
 use super::weight_of;
-use crate::Device;
-use crate::tensor::{T, dims, from_f32, scale};
+use crate::tensor::{T, from_f32, scale};
+use crate::{Device, custom};
 
 /// Mean cross-entropy `−(1/n)·Σ log softmax(logits)[label]` of `logits [n, n_classes]`.
 pub fn cross_entropy(logits: T, labels: &[usize], device: &Device) -> T {
-    let width = dims(&logits)[1];
-    let mut values = vec![0.0f32; labels.len() * width];
-    labels.iter().enumerate().for_each(|(i, &l)| values[i * width + l] = 1.0);
-    of_rows(logits, &TargetRows { width, values }, 0.0, None, device)
+    custom::cross_entropy(logits, labels, device)
 }
 
 /// `−Σᵢ Σ_c w_c·t′ᵢ_c·log softmax(zᵢ)_c / Σᵢ Σ_c w_c·tᵢ_c` with smoothed targets `t′ = (1 − ε)·t + ε/k`.

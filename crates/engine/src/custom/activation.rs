@@ -1,0 +1,72 @@
+//! Activations: what is applied to every element.
+
+use burn_backend::ops::{ActivationOps, FloatTensorOps};
+use burn_backend::{Scalar, TensorMetadata};
+use burn_dispatch::Dispatch as B;
+use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::{Activation, clip as clipping};
+
+use super::operator::{Operator, is_ours, made, run, slice};
+use crate::tensor::{T, scale};
+
+/// `max(x, 0)`.
+pub(crate) fn relu(x: T) -> T {
+    if is_ours([&x]) { run(Clip([0.0, f32::INFINITY]), [x]) } else { B::relu(x) }
+}
+
+/// `min(max(x, min), max)`.
+pub(crate) fn clip(x: T, min: f64, max: f64) -> T {
+    if is_ours([&x]) {
+        return run(Clip([min as f32, max as f32]), [x]);
+    }
+    B::float_clamp(x, Scalar::Float(min), Scalar::Float(max))
+}
+
+/// `x·Φ(x)`, with the error function or its approximation `0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
+pub(crate) fn gelu(x: T, tanh: bool) -> T {
+    if is_ours([&x]) {
+        return run(Pointwise(if tanh { Activation::GeluTanh } else { Activation::Gelu }), [x]);
+    }
+    if !tanh {
+        return B::gelu(x);
+    }
+    let cube = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
+    let inner = B::float_add(x.clone(), scale(cube, 0.044_715));
+    let tanh = B::float_tanh(scale(inner, (2.0 / std::f64::consts::PI).sqrt()));
+    scale(B::float_mul(x, B::float_add_scalar(tanh, Scalar::Float(1.0))), 0.5)
+}
+
+/// `x·σ(x)`.
+pub(crate) fn silu(x: T) -> T {
+    if is_ours([&x]) { run(Pointwise(Activation::Silu), [x]) } else { B::float_mul(x.clone(), B::sigmoid(x)) }
+}
+
+#[derive(Debug)]
+struct Clip([f32; 2]);
+
+impl Operator<1> for Clip {
+    type Saved = FlexTensor;
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
+        (made(x.shape(), |y| clipping::forward(slice(&x), self.0, y)), x)
+    }
+
+    fn backward(self, x: FlexTensor, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        [Some(made(x.shape(), |dx| clipping::backward(slice(&x), slice(&grad), self.0, dx)))]
+    }
+}
+
+#[derive(Debug)]
+struct Pointwise(Activation);
+
+impl Operator<1> for Pointwise {
+    type Saved = FlexTensor;
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
+        (made(x.shape(), |y| self.0.forward(slice(&x), y)), x)
+    }
+
+    fn backward(self, x: FlexTensor, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        [Some(made(x.shape(), |dx| self.0.backward(slice(&x), slice(&grad), dx)))]
+    }
+}

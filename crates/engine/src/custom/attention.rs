@@ -1,0 +1,80 @@
+//! Multi-head attention, whole heads at a time.
+
+use burn_backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps};
+use burn_backend::{FloatDType, Scalar, TensorMetadata};
+use burn_dispatch::Dispatch as B;
+use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
+
+use super::operator::{Operator, integers, is_ours, made, run, slice};
+use crate::tensor::{T, dims, reshape, scale};
+
+/// What a score is lowered by where a key is not attended: its exponential is exactly 0.
+const MASKED: f64 = -1e9;
+
+/// `query [n, s_q, width]`, `key, value [n, s_k, width]`, and where `mask? [n, s_k]` is 0 a key is not attended.
+pub(crate) fn attention(query: T, key: T, value: T, mask: Option<T>, heads: usize) -> T {
+    let (q, k) = (dims(&query), dims(&key));
+    let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
+    let keep = mask.as_ref().map(integers);
+    if n * s_q * s_k > 0 && is_ours([&query, &key, &value]) && !matches!(keep, Some(None)) {
+        let bias = keep.flatten().map(|keep| {
+            keep.into_iter().map(|k| if k == 0 { MASKED as f32 } else { 0.0 }).collect::<Vec<f32>>()
+        });
+        let size = width / heads;
+        let shape = Shape { n, s_q, s_k, heads, size, scale: 1.0 / (size as f32).sqrt() };
+        return run(Attention { shape, bias }, [query, key, value]);
+    }
+    let split = |t: T, s: usize| B::float_permute(reshape(t, &[n, s, heads, width / heads]), &[0, 2, 1, 3]);
+    let query = scale(split(query, s_q), 1.0 / ((width / heads) as f64).sqrt());
+    let scores = B::float_matmul(query, B::float_transpose(split(key, s_k)));
+    let scores = match mask {
+        Some(mask) => {
+            let keep = B::int_into_float(mask, FloatDType::F32);
+            let bias = scale(B::float_add_scalar(keep, Scalar::Float(-1.0)), -MASKED);
+            B::float_add(scores, reshape(bias, &[n, 1, 1, s_k]))
+        }
+        None => scores,
+    };
+    let mixed = B::float_matmul(B::softmax(scores, 3), split(value, s_k));
+    reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
+}
+
+#[derive(Debug)]
+struct Attention {
+    shape: Shape,
+    bias: Option<Vec<f32>>,
+}
+
+impl Operator<3> for Attention {
+    type Saved = ([FlexTensor; 3], Normalisers);
+
+    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+        let mut normalisers = Normalisers::new();
+        let y = made(inputs[0].shape(), |y| {
+            normalisers = kernel::forward(&self.shape, inputs.each_ref().map(slice), self.bias.as_deref(), y);
+        });
+        (y, (inputs, normalisers))
+    }
+
+    fn backward(
+        self,
+        (inputs, normalisers): Self::Saved,
+        grad: FlexTensor,
+        _: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let [mut dq, mut dk, mut dv] = inputs.each_ref().map(|t| vec![0.0f32; t.shape().num_elements()]);
+        kernel::backward(
+            &self.shape,
+            inputs.each_ref().map(slice),
+            self.bias.as_deref(),
+            &normalisers,
+            slice(&grad),
+            [&mut dq, &mut dk, &mut dv],
+        );
+        let mut gradients = [dq, dk, dv].into_iter().zip(&inputs);
+        std::array::from_fn(|_| {
+            gradients.next().map(|(values, t)| super::operator::tensor(values, t.shape()))
+        })
+    }
+}

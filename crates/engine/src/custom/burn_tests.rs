@@ -1,0 +1,146 @@
+//! Every operator against Burn's own: values and gradients, with and without autodiff.
+
+use burn_backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps, ModuleOps};
+use burn_backend::{AutodiffBackend, FloatDType, Scalar, Shape, TensorData};
+use burn_dispatch::Dispatch as B;
+use headstart_core::{Rng, Values};
+
+use super::*;
+use crate::Device;
+use crate::tensor::{T, dims, from_f32, reshape, scale, to_array};
+
+fn random(shape: &[usize], seed: u64) -> T {
+    let mut rng = Rng::new(seed);
+    let values = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+    from_f32(shape, values, Device::cpu().plain())
+}
+
+fn integers(shape: &[usize], values: Vec<i64>) -> T {
+    B::int_from_data(TensorData::new(values, Shape::from(shape.to_vec())), Device::cpu().plain())
+}
+
+fn numbers(t: T) -> Vec<f32> {
+    match to_array(t).expect("readable").values {
+        Values::F32(v) => v,
+        Values::I64(v) => panic!("integers {v:?}"),
+    }
+}
+
+/// The result, and the gradient of every input of Σ result∘g for a fixed g.
+fn differentiated(inputs: &[T], f: &dyn Fn(&[T]) -> T) -> Vec<Vec<f32>> {
+    let tracked: Vec<T> = inputs
+        .iter()
+        .map(|t| B::float_set_require_grad(<B as AutodiffBackend>::from_inner(t.clone()), true))
+        .collect();
+    let y = f(&tracked);
+    let mut out = vec![numbers(<B as AutodiffBackend>::inner(y.clone()))];
+    let loss = B::float_sum(B::float_mul(y.clone(), random(&dims(&y), 99)));
+    let mut gradients = <B as AutodiffBackend>::backward(loss);
+    out.extend(tracked.iter().map(|t| {
+        numbers(<B as AutodiffBackend>::grad_remove(t, &mut gradients).expect("every input has a gradient"))
+    }));
+    out
+}
+
+/// `ours` and `burns` agree within `tolerance`, and ours is the same bits without autodiff.
+fn check(name: &str, inputs: &[T], tolerance: f32, ours: &dyn Fn(&[T]) -> T, burns: &dyn Fn(&[T]) -> T) {
+    let (got, want) = (differentiated(inputs, ours), differentiated(inputs, burns));
+    assert_eq!(numbers(ours(inputs)), got[0], "{name} without autodiff");
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert_eq!(got.len(), want.len());
+        for (g, w) in got.iter().zip(want) {
+            assert!(
+                (g - w).abs() <= tolerance * w.abs().max(1.0),
+                "{name}: number {i} has {g} where Burn has {w}"
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_is_burns() {
+    let inputs = [random(&[3, 37, 50], 1), random(&[70, 50], 2), random(&[70], 3)];
+    let burns = |i: &[T]| B::linear(i[0].clone(), B::float_transpose(i[1].clone()), i.get(2).cloned());
+    let ours = |i: &[T]| linear(i[0].clone(), i[1].clone(), i.get(2).cloned());
+    check("linear", &inputs, 2e-5, &ours, &burns);
+    check("linear without bias", &inputs[..2], 2e-5, &ours, &burns);
+}
+
+#[test]
+fn layer_norm_is_burns() {
+    let inputs = [random(&[5, 30, 48], 1), random(&[48], 2), random(&[48], 3)];
+    let burns = |i: &[T]| B::layer_norm(i[0].clone(), i[1].clone(), Some(i[2].clone()), 1e-5);
+    check(
+        "layer norm",
+        &inputs,
+        5e-5,
+        &|i| layer_norm(i[0].clone(), i[1].clone(), i[2].clone(), 1e-5),
+        &burns,
+    );
+}
+
+#[test]
+fn activations_are_burns() {
+    let x = [scale(random(&[40, 50], 1), 2.0)];
+    check("gelu", &x, 2e-6, &|i| gelu(i[0].clone(), false), &|i| B::gelu(i[0].clone()));
+    check("silu", &x, 2e-6, &|i| silu(i[0].clone()), &|i| {
+        B::float_mul(i[0].clone(), B::sigmoid(i[0].clone()))
+    });
+    check("relu", &x, 0.0, &|i| relu(i[0].clone()), &|i| B::relu(i[0].clone()));
+    let by_tanh = |i: &[T]| {
+        let cube = B::float_mul(B::float_mul(i[0].clone(), i[0].clone()), i[0].clone());
+        let inner =
+            scale(B::float_add(i[0].clone(), scale(cube, 0.044_715)), (2.0 / std::f64::consts::PI).sqrt());
+        let one_more = B::float_add_scalar(B::float_tanh(inner), Scalar::Float(1.0));
+        scale(B::float_mul(i[0].clone(), one_more), 0.5)
+    };
+    check("gelu by tanh", &x, 3e-6, &|i| gelu(i[0].clone(), true), &by_tanh);
+}
+
+#[test]
+fn softmax_and_cross_entropy_are_burns() {
+    let x = [scale(random(&[9, 33], 1), 3.0)];
+    check("softmax", &x, 2e-6, &|i| softmax(i[0].clone(), 1), &|i| B::softmax(i[0].clone(), 1));
+    let labels: Vec<usize> = (0..9).map(|i| i * 7 % 33).collect();
+    let mut one_hot = vec![0.0; 9 * 33];
+    labels.iter().enumerate().for_each(|(i, l)| one_hot[i * 33 + l] = 1.0);
+    let burns = |i: &[T]| {
+        let one_hot = from_f32(&[9, 33], one_hot.clone(), Device::cpu().plain());
+        scale(B::float_sum(B::float_mul(B::log_softmax(i[0].clone(), 1), one_hot)), -1.0 / 9.0)
+    };
+    check("cross-entropy", &x, 2e-6, &|i| cross_entropy(i[0].clone(), &labels, &Device::cpu()), &burns);
+}
+
+#[test]
+fn embedding_is_burns() {
+    let ids = integers(&[4, 25], (0..100).map(|i| i * i % 11).collect());
+    let weight = [random(&[13, 20], 1)];
+    let burns = |i: &[T]| B::embedding(i[0].clone(), ids.clone());
+    check("embedding", &weight, 1e-6, &|i| embedding(i[0].clone(), ids.clone()), &burns);
+}
+
+#[test]
+fn attention_is_burns() {
+    let (n, s_q, s_k, heads, width) = (3, 9, 14, 4, 32);
+    let inputs = [random(&[n, s_q, width], 1), random(&[n, s_k, width], 2), random(&[n, s_k, width], 3)];
+    let mask =
+        integers(&[n, s_k], (0..(n * s_k) as i64).map(|i| i64::from(i % 14 < 3 || i % 5 > 1)).collect());
+    for mask in [None, Some(mask)] {
+        let burns = |i: &[T]| {
+            let split = |t: &T, s: usize| {
+                B::float_permute(reshape(t.clone(), &[n, s, heads, width / heads]), &[0, 2, 1, 3])
+            };
+            let q = scale(split(&i[0], s_q), 1.0 / ((width / heads) as f64).sqrt());
+            let mut scores = B::float_matmul(q, B::float_transpose(split(&i[1], s_k)));
+            if let Some(mask) = &mask {
+                let keep = B::int_into_float(mask.clone(), FloatDType::F32);
+                let bias = scale(B::float_add_scalar(keep, Scalar::Float(-1.0)), 1e9);
+                scores = B::float_add(scores, reshape(bias, &[n, 1, 1, s_k]));
+            }
+            let mixed = B::float_matmul(B::softmax(scores, 3), split(&i[2], s_k));
+            reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
+        };
+        let ours = |i: &[T]| attention(i[0].clone(), i[1].clone(), i[2].clone(), mask.clone(), heads);
+        check("attention", &inputs, 1e-5, &ours, &burns);
+    }
+}

@@ -1,0 +1,31 @@
+//! Operators that are ours on the processor, with kernels of `headstart-kernels`, one a file; on every other device they
+//! are Burn's.
+//!
+//! Burn composes most backward passes of general operators: one small convolution a group for a grouped weight (1,152 of
+//! them in a layer of EfficientNet), a dozen passes over memory for batch norm, copies of every head for attention.
+
+mod activation;
+mod adamw;
+mod attention;
+mod batch_norm;
+#[cfg(test)]
+mod burn_tests;
+mod convolution;
+mod embedding;
+mod layer_norm;
+mod linear;
+mod operator;
+mod softmax;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use activation::{clip, gelu, relu, silu};
+pub(crate) use adamw::adamw;
+pub(crate) use attention::attention;
+pub(crate) use batch_norm::batch_norm_train;
+pub(crate) use convolution::conv2d;
+pub(crate) use embedding::embedding;
+pub(crate) use layer_norm::layer_norm;
+pub(crate) use linear::linear;
+pub(crate) use operator::on_processor;
+pub(crate) use softmax::{cross_entropy, softmax};

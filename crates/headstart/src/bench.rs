@@ -1,0 +1,193 @@
+//! How fast a network runs here: items a second, arithmetic, the share of what the cores can do, memory.
+
+use std::time::{Duration, Instant};
+
+use headstart_core::{Array, Batch, Rng};
+use headstart_engine::{AdamW, Device, LossInput, Network, cross_entropy, random_weights};
+use headstart_graph::{Dim, Graph, Shape, multiply_adds};
+use headstart_kernels::{Isa, peak};
+use headstart_zoo::BuildOptions;
+use serde::Serialize;
+
+use crate::Error;
+use crate::run::peak_mb;
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BenchWork {
+    /// A forward pass in inference.
+    Forward,
+    /// A step of training: forward, backward, update by AdamW.
+    Step,
+}
+
+/// What to time, and how often.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// An architecture of [`crate::architectures`], filled with random weights.
+    pub arch: String,
+    /// Examples a batch, 1 to 4096.
+    pub batch: usize,
+    /// Tokens an example, for networks that read texts.
+    pub tokens: usize,
+    /// Precision; `f32` is what there is.
+    pub dtype: String,
+    /// Runs that count, after two that do not.
+    pub repeats: usize,
+}
+
+impl BenchOptions {
+    /// Sixteen examples of 128 tokens in f32, five times.
+    pub fn new(arch: &str) -> Self {
+        BenchOptions { arch: arch.into(), batch: 16, tokens: 128, dtype: "f32".into(), repeats: 5 }
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct BenchReport {
+    /// What was timed.
+    pub work: BenchWork,
+    /// The architecture.
+    pub arch: String,
+    /// Examples a batch.
+    pub batch: usize,
+    /// Precision.
+    pub dtype: String,
+    /// Threads.
+    pub n_threads: usize,
+    /// Examples a second, by the median run.
+    pub items_per_s: f64,
+    /// Seconds of the median run.
+    pub seconds: f64,
+    /// Multiplications and additions of convolutions, linear layers and attention, 10⁹ a second; a step counts three
+    /// forward passes.
+    pub gflops: f64,
+    /// What chains of independent multiply-adds reach on the same threads, measured between the runs.
+    pub peak_gflops: f64,
+    /// The one over the other.
+    pub share: f64,
+    /// The most memory that the process held, MiB.
+    pub peak_mb: Option<f64>,
+}
+
+/// Times `work` on the processor.
+///
+/// ```
+/// use headstart::{BenchOptions, BenchWork, bench};
+/// let options = BenchOptions { batch: 1, repeats: 1, ..BenchOptions::new("squeezenet1_1") };
+/// let report = bench(BenchWork::Forward, &options)?;
+/// assert!(report.items_per_s > 0.0 && report.share < 2.0);
+/// # Ok::<(), headstart::Error>(())
+/// ```
+pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Error> {
+    for (name, value, max) in [
+        ("batch", options.batch, 4096),
+        ("tokens", options.tokens, 4096),
+        ("repeats", options.repeats, 10_000),
+    ] {
+        if value == 0 || value > max {
+            return Err(Error::request(
+                format!("--{name} is {value} (1 to {max})"),
+                format!("pass `--{name} 8`"),
+            ));
+        }
+    }
+    if options.dtype != "f32" {
+        let message = format!("dtype `{}` cannot be timed (f32)", options.dtype);
+        return Err(Error::request(message, "pass `--dtype f32`"));
+    }
+    let n_classes = 10;
+    let graph = headstart_zoo::build(&options.arch, &BuildOptions::classes(n_classes))?;
+    let passes = if work == BenchWork::Step { 3.0 } else { 1.0 };
+    let operations = 2.0 * passes * (options.batch as u64 * multiply_adds(&graph, options.tokens)) as f64;
+    let batch = batch(&graph, options);
+    let mut network = Network::load(graph.clone(), &random_weights(&graph, 0)?, &Device::cpu())?;
+    let labels: Vec<usize> = (0..options.batch).map(|i| i % n_classes).collect();
+    let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
+    let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
+    for i in 0..options.repeats + 2 {
+        peaks.push(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(50)));
+        let start = Instant::now();
+        match work {
+            BenchWork::Forward => drop(network.infer(&batch)?),
+            BenchWork::Step => {
+                let loss = |i: LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
+                network.step(&batch, &|_| true, &loss, &mut optimiser, &mut rng)?;
+            }
+        }
+        if i >= 2 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let (seconds, peak) = (median(seconds), median(peaks));
+    Ok(BenchReport {
+        work,
+        arch: options.arch.clone(),
+        batch: options.batch,
+        dtype: options.dtype.clone(),
+        n_threads: rayon::current_num_threads(),
+        items_per_s: options.batch as f64 / seconds,
+        seconds,
+        gflops: operations / seconds / 1e9,
+        peak_gflops: peak / 1e9,
+        share: operations / seconds / peak,
+        peak_mb: peak_mb(),
+    })
+}
+
+/// A batch of noise, or of tokens that are drawn at random.
+fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
+    let mut rng = Rng::new(1);
+    let inputs = graph
+        .inputs()
+        .filter(|(_, _, spec)| spec.default.is_none())
+        .map(|(_, name, spec)| {
+            let shape = sizes(&spec.shape, options);
+            let n = shape.iter().product();
+            let array = if spec.dtype.is_float() {
+                Array::f32(&shape, (0..n).map(|_| rng.normal() as f32).collect())
+            } else if name.contains("mask") {
+                Array::i64(&shape, vec![1; n])
+            } else {
+                // Few enough for every vocabulary.
+                Array::i64(&shape, (0..n).map(|_| (rng.uniform() * 20_000.0) as i64).collect())
+            };
+            (name.to_string(), array)
+        })
+        .collect();
+    Batch { inputs }
+}
+
+/// Numbers for symbols: the first is the batch, others are tokens.
+fn sizes(shape: &Shape, options: &BenchOptions) -> Vec<usize> {
+    let of = |(i, d): (usize, &Dim)| match d {
+        Dim::Fixed(n) => *n,
+        Dim::Symbol(_) if i == 0 => options.batch,
+        Dim::Symbol(_) => options.tokens,
+    };
+    shape.0.iter().enumerate().map(of).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_timed_is_refused() {
+        let with = |f: fn(&mut BenchOptions)| {
+            let mut options = BenchOptions::new("resnet18");
+            f(&mut options);
+            bench(BenchWork::Forward, &options).expect_err("refused").to_string()
+        };
+        assert_eq!(with(|o| o.batch = 0), "--batch is 0 (1 to 4096)");
+        assert_eq!(with(|o| o.dtype = "f8".into()), "dtype `f8` cannot be timed (f32)");
+        assert!(with(|o| o.arch = "resnet19".into()).contains("resnet18"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Times products of matrices against the peak of the cores, measured in turn in the same run; one JSON line each.
+//!
+//! `cargo run --release -p headstart-kernels --example gemm [M N K]…`
+
+use std::time::{Duration, Instant};
+
+use headstart_kernels::gemm::{Epilogue, Matrix, gemm};
+use headstart_kernels::{Isa, peak};
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
+    let sizes: Vec<[usize; 3]> =
+        if numbers.is_empty() { vec![[1024, 1024, 1024]] } else { numbers.as_chunks::<3>().0.to_vec() };
+    for [m, n, k] in sizes {
+        let a = vec![0.5f32; m * k];
+        let b = vec![0.25f32; k * n];
+        let mut y = vec![0.0f32; m * n];
+        for (name, a, b) in [
+            ("a·b", Matrix::new(&a, [m, k], k), Matrix::new(&b, [k, n], n)),
+            ("a·bᵀ", Matrix::new(&a, [m, k], k), Matrix::new(&b, [n, k], k).transpose()),
+            ("aᵀ·b", Matrix::new(&a, [k, m], m).transpose(), Matrix::new(&b, [k, n], n)),
+        ] {
+            let (mut rates, mut peaks) = (Vec::new(), Vec::new());
+            let operations = 2.0 * (m * n * k) as f64;
+            let repeats = (2e9 / operations).ceil() as usize;
+            for _ in 0..7 {
+                peaks.push(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(20)));
+                let start = Instant::now();
+                for _ in 0..repeats {
+                    gemm(a, b, &mut y, n, false, &Epilogue::default());
+                }
+                rates.push(operations * repeats as f64 / start.elapsed().as_secs_f64());
+            }
+            let (rate, peak) = (median(rates), median(peaks));
+            println!(
+                r#"{{"product":"{name}","m":{m},"n":{n},"k":{k},"gflops":{:.1},"peak_gflops":{:.1},"share":{:.3}}}"#,
+                rate / 1e9,
+                peak / 1e9,
+                rate / peak
+            );
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,247 @@
+//! Scaled dot-product attention (Vaswani et al., 2017), head by head, with its backward pass.
+//!
+//! ```text
+//! S = scale·q·kᵀ + bias      P = softmax(S)      y = P·v
+//! dv = Pᵀ·g      dP = g·vᵀ      dS = P∘(dP − Σⱼ dP∘P)      dq = scale·dS·k      dk = scale·dSᵀ·q
+//! ```
+//!
+//! Heads are read where they lie in `[batch, sequence, heads·size]`: nothing is transposed.  A block of queries at a time
+//! keeps the scores in cache; the backward pass computes them again from two numbers a row, as FlashAttention does
+//! (Dao et al., 2022), so that no matrix of scores is ever stored.
+
+use rayon::prelude::*;
+
+use crate::gemm::{Epilogue, Matrix, Shared, serial};
+use crate::simd::widest;
+use crate::{activation, lanes, softmax};
+
+/// Queries that are taken at a time.
+const BLOCK: usize = 128;
+
+/// Sizes of `q [n, s_q, heads·size]` and `k, v [n, s_k, heads·size]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shape {
+    /// Examples.
+    pub n: usize,
+    /// Queries an example.
+    pub s_q: usize,
+    /// Keys an example.
+    pub s_k: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub size: usize,
+    /// What scores are multiplied by, `1/√size` as a rule.
+    pub scale: f32,
+}
+
+/// Row by row of every head, `[n, heads, s_q]`: the largest score and the inverse of the sum of exponentials.
+pub type Normalisers = Vec<[f32; 2]>;
+
+/// `y [n, s_q, heads·size]`.  `bias [n, s_k]` is added to the scores of every key: 0 where it is attended, and a large
+/// negative number where not.
+///
+/// ```
+/// use headstart_kernels::attention::{Shape, forward};
+/// let shape = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
+/// let mut y = [0.0];
+/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], None, &mut y);
+/// assert_eq!(y, [4.0]);
+/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], Some(&[0.0, -1e9]), &mut y);
+/// assert_eq!(y, [3.0]);
+/// ```
+pub fn forward(d: &Shape, [q, k, v]: [&[f32]; 3], bias: Option<&[f32]>, y: &mut [f32]) -> Normalisers {
+    d.check([q, y], [k, v], bias);
+    let mut normalisers = vec![[0.0; 2]; d.n * d.heads * d.s_q];
+    let to = Shared::new(y);
+    normalisers.par_chunks_mut(d.s_q).enumerate().for_each_init(
+        Vec::new,
+        |scores: &mut Vec<f32>, (t, kept)| {
+            let (example, head) = (t / d.heads, t % d.heads);
+            let [q_at, k_at] = [d.s_q, d.s_k].map(|s| example * s * d.width() + head * d.size);
+            let bias = bias.map(|b| &b[example * d.s_k..][..d.s_k]);
+            for (b, kept) in kept.chunks_mut(BLOCK).enumerate() {
+                let q_at = q_at + b * BLOCK * d.width();
+                scores.resize(kept.len() * d.s_k, 0.0);
+                d.scores(d.rows(q, q_at, kept.len()), d.rows(k, k_at, d.s_k), bias, scores);
+                widest(|| {
+                    for (row, kept) in scores.chunks_exact_mut(d.s_k).zip(kept.iter_mut()) {
+                        *kept = softmax::normalise(row);
+                    }
+                });
+                let p = Matrix::new(scores, [kept.len(), d.s_k], d.s_k);
+                // SAFETY: these rows and columns of y belong to this block of this head alone, and lie in y by `check`.
+                unsafe {
+                    serial(p, d.rows(v, k_at, d.s_k), to.at(q_at), d.width(), false, &Epilogue::default())
+                };
+            }
+        },
+    );
+    normalisers
+}
+
+/// Fills `[dq, dk, dv]` from the gradient of `y`.
+pub fn backward(
+    d: &Shape,
+    [q, k, v]: [&[f32]; 3],
+    bias: Option<&[f32]>,
+    normalisers: &Normalisers,
+    grad: &[f32],
+    [dq, dk, dv]: [&mut [f32]; 3],
+) {
+    d.check([q, grad], [k, v], bias);
+    d.check([dq, grad], [dk, dv], None);
+    assert_eq!(normalisers.len(), d.n * d.heads * d.s_q, "normalisers of the forward pass");
+    let [dq, dk, dv] = [dq, dk, dv].map(Shared::new);
+    let none = Epilogue::default();
+    normalisers.par_chunks(d.s_q).enumerate().for_each_init(
+        || [Vec::new(), Vec::new()],
+        |[p, dp]: &mut [Vec<f32>; 2], (t, kept)| {
+            let (example, head) = (t / d.heads, t % d.heads);
+            let [q_at, k_at] = [d.s_q, d.s_k].map(|s| example * s * d.width() + head * d.size);
+            let bias = bias.map(|b| &b[example * d.s_k..][..d.s_k]);
+            let (k, v) = (d.rows(k, k_at, d.s_k), d.rows(v, k_at, d.s_k));
+            for (b, kept) in kept.chunks(BLOCK).enumerate() {
+                let q_at = q_at + b * BLOCK * d.width();
+                let (q, g) = (d.rows(q, q_at, kept.len()), d.rows(grad, q_at, kept.len()));
+                let size = [kept.len(), d.s_k];
+                p.resize(size[0] * size[1], 0.0);
+                dp.resize(size[0] * size[1], 0.0);
+                d.scores(q, k, bias, p);
+                // SAFETY: dp is as large as the product.
+                unsafe { serial(g, v.transpose(), dp.as_mut_ptr(), d.s_k, false, &none) };
+                widest(|| {
+                    let rows = p.chunks_exact_mut(d.s_k).zip(dp.chunks_exact_mut(d.s_k));
+                    for ((p, dp), &[max, scale]) in rows.zip(kept) {
+                        p.iter_mut().for_each(|p| *p = activation::exp(*p - max) * scale);
+                        let mean = lanes::sum2(p, dp, |p, d| p * d);
+                        dp.iter_mut().zip(&*p).for_each(|(dp, &p)| *dp = p * (*dp - mean) * d.scale);
+                    }
+                });
+                let (p, ds) = (Matrix::new(p, size, d.s_k), Matrix::new(dp, size, d.s_k));
+                let add = b > 0;
+                // SAFETY: a head's rows and columns belong to this task alone, and lie in their slices by `check`.
+                unsafe {
+                    serial(p.transpose(), g, dv.at(k_at), d.width(), add, &none);
+                    serial(ds, k, dq.at(q_at), d.width(), false, &none);
+                    serial(ds.transpose(), q, dk.at(k_at), d.width(), add, &none);
+                }
+            }
+        },
+    );
+}
+
+impl Shape {
+    fn width(&self) -> usize {
+        self.heads * self.size
+    }
+
+    fn check(&self, queries: [&[f32]; 2], keys: [&[f32]; 2], bias: Option<&[f32]>) {
+        assert!(
+            self.s_q > 0 && self.s_k > 0 && self.heads > 0 && self.size > 0,
+            "no axis is empty: {self:?}"
+        );
+        for (slices, s) in [(queries, self.s_q), (keys, self.s_k)] {
+            for slice in slices {
+                assert_eq!(slice.len(), self.n * s * self.width(), "elements of {self:?}");
+            }
+        }
+        assert!(bias.is_none_or(|b| b.len() == self.n * self.s_k), "a bias for every key of {self:?}");
+    }
+
+    /// Rows of one head.
+    fn rows<'a>(&self, x: &'a [f32], at: usize, n: usize) -> Matrix<'a> {
+        Matrix::new(&x[at..], [n, self.size], self.width())
+    }
+
+    fn scores(&self, q: Matrix<'_>, k: Matrix<'_>, bias: Option<&[f32]>, scores: &mut [f32]) {
+        assert_eq!(scores.len(), q.size()[0] * self.s_k, "a score for every query and key");
+        // SAFETY: the scores are as large as the product.
+        unsafe { serial(q, k.transpose(), scores.as_mut_ptr(), self.s_k, false, &Epilogue::default()) };
+        widest(|| {
+            for row in scores.chunks_exact_mut(self.s_k) {
+                match bias {
+                    Some(bias) => row.iter_mut().zip(bias).for_each(|(s, b)| *s = *s * self.scale + b),
+                    None => row.iter_mut().for_each(|s| *s *= self.scale),
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numbers;
+
+    /// By the formulas in f64: `[y, dq, dk, dv]`.
+    fn naive(d: &Shape, [q, k, v]: [&[f32]; 3], bias: &[f32], g: &[f32]) -> [Vec<f64>; 4] {
+        let mut y = vec![0.0; q.len()];
+        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+        let width = d.heads * d.size;
+        for t in 0..d.n * d.heads * d.s_q {
+            let (n, h, i) = (t / (d.heads * d.s_q), t / d.s_q % d.heads, t % d.s_q);
+            let q_at = |e: usize| (n * d.s_q + i) * width + h * d.size + e;
+            let k_at = |j: usize, e: usize| (n * d.s_k + j) * width + h * d.size + e;
+            let dot = |a: &dyn Fn(usize) -> f64, b: &dyn Fn(usize) -> f64| {
+                (0..d.size).map(|e| a(e) * b(e)).sum::<f64>()
+            };
+            let of = |x: &[f32], at: usize| f64::from(x[at]);
+            let s: Vec<f64> = (0..d.s_k)
+                .map(|j| {
+                    let qk = dot(&|e| of(q, q_at(e)), &|e| of(k, k_at(j, e)));
+                    (qk * f64::from(d.scale) + f64::from(bias[n * d.s_k + j])).exp()
+                })
+                .collect();
+            let sum: f64 = s.iter().sum();
+            let p: Vec<f64> = s.iter().map(|s| s / sum).collect();
+            let dp: Vec<f64> = (0..d.s_k).map(|j| dot(&|e| of(g, q_at(e)), &|e| of(v, k_at(j, e)))).collect();
+            let mean: f64 = p.iter().zip(&dp).map(|(p, d)| p * d).sum();
+            for j in 0..d.s_k {
+                let ds = p[j] * (dp[j] - mean) * f64::from(d.scale);
+                for e in 0..d.size {
+                    y[q_at(e)] += p[j] * of(v, k_at(j, e));
+                    dv[k_at(j, e)] += p[j] * of(g, q_at(e));
+                    dq[q_at(e)] += ds * of(k, k_at(j, e));
+                    dk[k_at(j, e)] += ds * of(q, q_at(e));
+                }
+            }
+        }
+        [y, dq, dk, dv]
+    }
+
+    #[test]
+    fn agrees_with_the_definition_over_many_shapes() {
+        for (n, s_q, s_k, heads, size) in
+            [(2, 5, 7, 3, 4), (1, 1, 1, 1, 1), (2, 130, 140, 2, 16), (3, 17, 17, 1, 33)]
+        {
+            let d = Shape { n, s_q, s_k, heads, size, scale: 1.0 / (size as f32).sqrt() };
+            let width = heads * size;
+            let (q, g) = (numbers(n * s_q * width, 1), numbers(n * s_q * width, 4));
+            let (k, v) = (numbers(n * s_k * width, 2), numbers(n * s_k * width, 3));
+            let bias: Vec<f32> =
+                (0..n * s_k).map(|j| if j % s_k > 3 && j % 3 == 0 { -1e9 } else { 0.0 }).collect();
+            let mut y = vec![0.0; q.len()];
+            let kept = forward(&d, [&q, &k, &v], Some(&bias), &mut y);
+            let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; k.len()]);
+            backward(&d, [&q, &k, &v], Some(&bias), &kept, &g, [&mut dq, &mut dk, &mut dv]);
+            for (name, got, want) in ["y", "dq", "dk", "dv"]
+                .into_iter()
+                .zip([y, dq, dk, dv])
+                .zip(naive(&d, [&q, &k, &v], &bias, &g))
+                .map(|((name, got), want)| (name, got, want))
+            {
+                let worst = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-5, "{name} of {d:?}: off by {worst}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_every_key_is_masked_all_count_alike() {
+        let d = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
+        let mut y = [0.0];
+        forward(&d, [&[1.0], &[1.0, 2.0], &[3.0, 5.0]], Some(&[-1e9; 2]), &mut y);
+        assert_eq!(y, [4.0]);
+    }
+}
