@@ -177,6 +177,14 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
+    /// An augmentation that cannot be read or carried out.
+    #[error("augmentation `{item}`: {message}")]
+    Augmentation {
+        /// The step, as it was written.
+        item: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A preprocessing that cannot be carried out.
     #[error("preprocessing: {message}")]
     Preprocess {
@@ -224,6 +232,7 @@ impl DataError {
             DataError::TextOrImage { text, image, .. } => {
                 Some(format!("pass `--text {}` or `--image {}`", quoted(text), quoted(image)))
             }
+            DataError::Augmentation { .. } => Some(format!("pass steps such as {}", steps_in_words())),
             DataError::TooManyBad { .. } => Some("mend or remove them".into()),
             _ => None,
         }
@@ -264,6 +273,12 @@ fn article(modality: Modality) -> &'static str {
         Modality::Image => "an image",
         Modality::Text => "a text",
     }
+}
+
+/// `flip=P, crop=LOW-HIGH, …`
+fn steps_in_words() -> String {
+    let forms = crate::augmentation_steps().iter().map(|f| format!("{}={}", f.key, f.value));
+    format!("{}, or none, light, medium or strong", forms.collect::<Vec<_>>().join(", "))
 }
 
 /// As a shell takes it.
