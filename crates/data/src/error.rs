@@ -199,6 +199,14 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
+    /// An augmentation that cannot be read or carried out.
+    #[error("augmentation `{item}`: {message}")]
+    Augmentation {
+        /// The step, as it was written.
+        item: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A preprocessing that cannot be carried out.
     #[error("preprocessing: {message}")]
     Preprocess {
@@ -252,6 +260,7 @@ impl DataError {
             DataError::NoLabel { .. } => {
                 Some("part the labels of an example by `;` or `|`; see `--label COLUMN`".into())
             }
+            DataError::Augmentation { .. } => Some(format!("pass steps such as {}", steps_in_words())),
             DataError::TooManyBad { .. } => Some("mend or remove them".into()),
             _ => None,
         }
@@ -292,6 +301,12 @@ fn article(modality: Modality) -> &'static str {
         Modality::Image => "an image",
         Modality::Text => "a text",
     }
+}
+
+/// `flip=P, crop=LOW-HIGH, …`
+fn steps_in_words() -> String {
+    let forms = crate::augmentation_steps().iter().map(|f| format!("{}={}", f.key, f.value));
+    format!("{}, or none, light, medium or strong", forms.collect::<Vec<_>>().join(", "))
 }
 
 /// As a shell takes it.

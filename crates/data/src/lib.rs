@@ -18,6 +18,7 @@
 //! ```
 
 mod assemble;
+mod augment;
 mod error;
 mod files;
 mod folder;
@@ -29,6 +30,7 @@ mod split;
 mod table;
 mod text;
 
+pub use augment::{Augmentation, StepForm, augmentation_steps, view_seed};
 pub use error::DataError;
 pub use image::decode_thumbnail;
 pub use load::{LoadOptions, load};

@@ -3,9 +3,9 @@
 use headstart_core::{Array, Batch, Input};
 use headstart_graph::Preprocess;
 
-use crate::DataError;
 use crate::image::ImagePipeline;
 use crate::text::TextPipeline;
+use crate::{Augmentation, DataError};
 
 /// One example as the network takes it, without the batch dimension.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,42 @@ impl Preparer {
         match &self.pipeline {
             Pipeline::Image(pipeline) => pipeline.prepare(input).map(Prepared::Image),
             Pipeline::Text(pipeline) => pipeline.prepare(input).map(Prepared::Tokens),
+        }
+    }
+
+    /// A random view of one example, as an augmentation makes it: a function of the example, the augmentation and the
+    /// seed ([`view_seed`](crate::view_seed) makes one for each example, view and run).
+    ///
+    /// # Errors
+    /// As [`Preparer::prepare`]; [`DataError::Augmentation`] if the augmentation is for another modality, or hides words
+    /// behind a mask token that the tokenizer does not have.
+    ///
+    /// ```
+    /// use headstart_core::{Input, Modality};
+    /// use headstart_data::{Augmentation, Preparer, view_seed};
+    /// use headstart_graph::{Filter, ImagePreprocess, Preprocess, Resize};
+    /// let spec = Preprocess::Image(ImagePreprocess::imagenet(2, Resize::Squash, Filter::Bilinear));
+    /// let preparer = Preparer::new(&spec, None)?;
+    /// let picture = Input::Bytes(b"P5 2 2 255\n\x00\x40\x80\xFF".as_slice().into());
+    /// let augmentation = Augmentation::parse("light", Modality::Image)?;
+    /// let view = |n| preparer.prepare_view(&picture, &augmentation, view_seed(&[0; 32], n, 1));
+    /// assert_eq!(view(0)?, view(0)?);
+    /// assert_ne!(view(0)?, view(1)?);
+    /// # Ok::<(), headstart_data::DataError>(())
+    /// ```
+    pub fn prepare_view(
+        &self,
+        input: &Input,
+        augmentation: &Augmentation,
+        view_seed: u64,
+    ) -> Result<Prepared, DataError> {
+        match &self.pipeline {
+            Pipeline::Image(pipeline) => {
+                pipeline.prepare_view(input, augmentation.image()?, view_seed).map(Prepared::Image)
+            }
+            Pipeline::Text(pipeline) => {
+                pipeline.prepare_view(input, augmentation.text()?, view_seed).map(Prepared::Tokens)
+            }
         }
     }
 

@@ -1,11 +1,18 @@
 //! Texts: characters → token ids.
 
+mod augment;
+
+use std::borrow::Cow;
+
 use headstart_core::{Input, Modality};
 use headstart_graph::TextPreprocess;
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+};
 
 use crate::DataError;
 use crate::files::{EXAMPLE_BYTES_MAX, decode_text, guarded, read};
+pub(crate) use augment::TextStep;
 
 /// Tokenises with a `tokenizer.json`.
 #[derive(Clone)]
@@ -64,21 +71,40 @@ impl TextPipeline {
 
     /// One example → token ids, special ones included, not padded.
     pub(crate) fn prepare(&self, input: &Input) -> Result<Vec<i64>, DataError> {
-        match input {
-            Input::Text(text) => self.tokenise(text),
-            Input::File(path) => self.tokenise(&decode_text(read(path, EXAMPLE_BYTES_MAX)?).0),
-            Input::Bytes(_) => {
-                Err(DataError::WrongModality { id: "a binary cell".into(), expected: Modality::Text })
-            }
-        }
+        let text = text_of(input)?;
+        self.tokenise(|| {
+            let encoding = self.tokenizer.encode_fast(&*text, true).map_err(|e| e.to_string())?;
+            Ok(ids_of(&encoding))
+        })
     }
 
-    fn tokenise(&self, text: &str) -> Result<Vec<i64>, DataError> {
-        let ids = guarded("tokenizer", || {
-            let encoding = self.tokenizer.encode_fast(text, true).map_err(|e| e.to_string())?;
-            Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect::<Vec<_>>())
-        });
-        match ids {
+    /// The same of a random view.
+    pub(crate) fn prepare_view(
+        &self,
+        input: &Input,
+        steps: &[TextStep],
+        view_seed: u64,
+    ) -> Result<Vec<i64>, DataError> {
+        let text = augment::apply(&text_of(input)?, steps, view_seed);
+        let Some((dropout, mut rng)) = augment::word_dropout(steps, view_seed) else {
+            return self.prepare(&Input::Text(text.into()));
+        };
+        let mask_id = ["[MASK]", "<mask>"].iter().find_map(|t| self.tokenizer.token_to_id(t));
+        let mask_id = mask_id.ok_or_else(|| DataError::Augmentation {
+            item: TextStep::Mask(dropout).to_string(),
+            message: "this model's tokenizer has neither a [MASK] nor a <mask> token".into(),
+        })?;
+        self.tokenise(|| {
+            // Not `encode_fast`, which does not say which word a token belongs to.
+            let encoding = self.tokenizer.encode(&*text, true).map_err(|e| e.to_string())?;
+            let mut ids = ids_of(&encoding);
+            dropout.apply(&mut ids, encoding.get_word_ids(), i64::from(mask_id), &mut rng);
+            Ok(ids)
+        })
+    }
+
+    fn tokenise(&self, encode: impl FnOnce() -> Result<Vec<i64>, String>) -> Result<Vec<i64>, DataError> {
+        match guarded("tokenizer", encode) {
             Ok(ids) if ids.is_empty() => {
                 Err(DataError::Tokenizer { message: "the text has no tokens".into() })
             }
@@ -86,6 +112,20 @@ impl TextPipeline {
             Err(message) => Err(DataError::Tokenizer { message }),
         }
     }
+}
+
+fn text_of(input: &Input) -> Result<Cow<'_, str>, DataError> {
+    match input {
+        Input::Text(text) => Ok(Cow::Borrowed(text)),
+        Input::File(path) => Ok(Cow::Owned(decode_text(read(path, EXAMPLE_BYTES_MAX)?).0)),
+        Input::Bytes(_) => {
+            Err(DataError::WrongModality { id: "a binary cell".into(), expected: Modality::Text })
+        }
+    }
+}
+
+fn ids_of(encoding: &Encoding) -> Vec<i64> {
+    encoding.get_ids().iter().map(|&id| i64::from(id)).collect()
 }
 
 fn n_special(tokenizer: &Tokenizer) -> usize {

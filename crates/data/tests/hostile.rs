@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_core::Input;
-use headstart_data::{DataError, LoadOptions, Preparer, decode_thumbnail, load};
+use headstart_core::{Input, Modality};
+use headstart_data::{Augmentation, DataError, LoadOptions, Preparer, decode_thumbnail, load};
 use headstart_graph::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
 use proptest::prelude::*;
 
@@ -154,6 +154,17 @@ proptest! {
                 let line: usize = e.id.rsplit(':').next().unwrap().parse().unwrap();
                 prop_assert!(line >= 2 && line <= n_lines);
             }
+        }
+    }
+
+    #[test]
+    fn random_augmentations_are_an_error_or_what_they_say(
+        text in "((flip|crop|rotate|jitter|randaugment|erase|swap|mask|light|x)?=?[0-9.x/e-]{0,8},?){0,4}",
+        modality in prop_oneof![Just(Modality::Image), Just(Modality::Text)],
+    ) {
+        if let Ok(augmentation) = Augmentation::parse(&text, modality) {
+            let again = Augmentation::parse(&augmentation.to_string(), modality);
+            prop_assert_eq!(again.unwrap(), augmentation);
         }
     }
 }

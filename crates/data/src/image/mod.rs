@@ -1,5 +1,6 @@
 //! Pictures: encoded bytes → RGB → the network's input.
 
+mod augment;
 mod decode;
 mod pipeline;
 mod resize;
@@ -12,6 +13,7 @@ use image::codecs::jpeg::JpegEncoder;
 use crate::DataError;
 use crate::files::{EXAMPLE_BYTES_MAX, read};
 
+pub(crate) use augment::ImageStep;
 pub(crate) use decode::check_header;
 pub(crate) use pipeline::ImagePipeline;
 

@@ -3,6 +3,7 @@
 use headstart_core::Input;
 use headstart_graph::{ImagePreprocess, Resize};
 
+use super::augment::{self, ImageStep};
 use super::{Rgb, decode, resize::resize};
 use crate::DataError;
 
@@ -57,13 +58,29 @@ impl ImagePipeline {
 
     /// One example → `[3, height, width]`.
     pub(crate) fn prepare(&self, input: &Input) -> Result<Vec<f32>, DataError> {
-        let rgb = self.fit(&decode(input)?).map_err(|message| DataError::BadImage {
-            id: match input {
-                Input::File(path) => path.display().to_string(),
-                _ => "an image in the table".into(),
-            },
-            message,
-        })?;
+        let rgb = self.fit(&decode(input)?).map_err(|message| refused(input, message))?;
+        Ok(self.normalise(&rgb))
+    }
+
+    /// A random view of one example → `[3, height, width]`.  A crop takes the place of the resizing.
+    pub(crate) fn prepare_view(
+        &self,
+        input: &Input,
+        steps: &[ImageStep],
+        view_seed: u64,
+    ) -> Result<Vec<f32>, DataError> {
+        let decoded = decode(input)?;
+        let [height, width] = self.spec.size_px;
+        let sized = match augment::window(&decoded, steps, view_seed) {
+            Some(window) => resize(&window, width, height, self.spec.filter),
+            None => self.fit(&decoded),
+        };
+        let mut rgb = sized.map_err(|message| refused(input, message))?;
+        augment::apply(&mut rgb, steps, view_seed, self.spec.mean.map(|m| (m * 255.0).round() as u8));
+        Ok(self.normalise(&rgb))
+    }
+
+    fn normalise(&self, rgb: &Rgb) -> Vec<f32> {
         let n = rgb.width * rgb.height;
         let mut values = vec![0.0; 3 * n];
         let (red, rest) = values.split_at_mut(n);
@@ -74,7 +91,7 @@ impl ImagePipeline {
             *g = g_of[usize::from(pixel[1])];
             *b = b_of[usize::from(pixel[2])];
         }
-        Ok(values)
+        values
     }
 
     /// To the size of the network's input, still 8 bits.
@@ -88,6 +105,14 @@ impl ImagePipeline {
             }
         }
     }
+}
+
+fn refused(input: &Input, message: String) -> DataError {
+    let id = match input {
+        Input::File(path) => path.display().to_string(),
+        _ => "an image in the table".into(),
+    };
+    DataError::BadImage { id, message }
 }
 
 /// Width and height after torchvision's `Resize(size)`: the longer side is truncated, not rounded.
