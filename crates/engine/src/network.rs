@@ -230,7 +230,8 @@ impl Network {
         self.params[id.index()].clone().expect("every parameter was loaded")
     }
 
-    pub(crate) fn device(&self) -> &Device {
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
         &self.device
     }
 

@@ -24,6 +24,8 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] headstart_train::TrainError),
     #[error(transparent)]
+    Tune(#[from] headstart_train::TuneError),
+    #[error(transparent)]
     Trust(#[from] headstart_trust::TrustError),
     #[error(transparent)]
     Bundle(#[from] headstart_bundle::BundleError),

@@ -5,7 +5,7 @@
 //! segment that does not match its checksum is deleted, never believed.  The cache may be deleted at any time.
 //!
 //! ```text
-//! segment = "HSFEAT1\0" | width u32 | rows u32 | rows × (example hash [32] | features [width] f32) | blake3 [32]
+//! segment = "HSFEAT2\0" | rows u32 | rows × (key [32] | n u32 | values [n] f32) | blake3 [32]
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -14,8 +14,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-const MAGIC: &[u8; 8] = b"HSFEAT1\0";
-const HEADER: usize = 16;
+const MAGIC: &[u8; 8] = b"HSFEAT2\0";
+const HEADER: usize = 12;
 const CHECKSUM: usize = 32;
 
 /// Features of many prefixes, bounded in size.
@@ -29,7 +29,6 @@ pub(crate) struct FeatureCache {
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
     dir: PathBuf,
-    width: usize,
 }
 
 impl FeatureCache {
@@ -39,8 +38,13 @@ impl FeatureCache {
     }
 
     /// The part for one prefix, named by the hash of all that its features depend on.
-    pub(crate) fn prefix(&self, key: &blake3::Hash, width: usize) -> PrefixCache {
-        PrefixCache { dir: self.root.join(&key.to_hex()[..32]), width }
+    pub(crate) fn prefix(&self, key: &blake3::Hash) -> PrefixCache {
+        PrefixCache { dir: self.root.join(&key.to_hex()[..32]) }
+    }
+
+    /// Size above which it is evicted, bytes.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     /// Its size now, bytes.
@@ -88,20 +92,16 @@ impl PrefixCache {
                 continue;
             }
             let Ok(bytes) = fs::read(&path) else { continue };
-            let Some(rows) = self.rows(&bytes) else {
+            let Some(rows) = rows(&bytes) else {
                 tracing::warn!("{} is damaged and was deleted", path.display());
                 let _ = fs::remove_file(&path);
                 continue;
             };
             let mut used = false;
-            for row in rows.chunks_exact(32 + 4 * self.width) {
-                let (hash, values) = row.split_at(32);
-                let hash: [u8; 32] = hash.try_into().expect("split at 32");
-                if wanted.contains(&hash) && !found.contains_key(&hash) {
-                    found.insert(
-                        hash,
-                        values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-                    );
+            for (key, values) in rows {
+                if wanted.contains(&key) && !found.contains_key(&key) {
+                    let values = values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                    found.insert(key, values);
                     used = true;
                 }
             }
@@ -116,13 +116,14 @@ impl PrefixCache {
     /// Writes one segment.
     pub(crate) fn write(&self, rows: &[([u8; 32], Vec<f32>)]) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let mut bytes = Vec::with_capacity(HEADER + rows.len() * (32 + 4 * self.width) + CHECKSUM);
+        let n_values: usize = rows.iter().map(|(_, values)| values.len()).sum();
+        let mut bytes = Vec::with_capacity(HEADER + rows.len() * 36 + 4 * n_values + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(self.width as u32).to_le_bytes());
         bytes.extend_from_slice(&(rows.len() as u32).to_le_bytes());
-        for (hash, features) in rows {
-            bytes.extend_from_slice(hash);
-            features.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+        for (key, values) in rows {
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(&(values.len() as u32).to_le_bytes());
+            values.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
         }
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
@@ -133,19 +134,26 @@ impl PrefixCache {
         file.persist(self.dir.join(format!("{}.seg", &checksum.to_hex()[..16]))).map_err(|e| e.error)?;
         Ok(())
     }
+}
 
-    /// The rows of a segment, if it is whole and of this width.
-    fn rows<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let body = bytes.len().checked_sub(CHECKSUM)?;
-        let (body, checksum) = bytes.split_at(body);
-        let header = body.get(..HEADER)?;
-        let number = |at: usize| header[at..at + 4].try_into().map(u32::from_le_bytes).ok();
-        let whole = &header[..8] == MAGIC
-            && number(8)? as usize == self.width
-            && number(12)? as usize * (32 + 4 * self.width) == body.len() - HEADER
-            && blake3::hash(body).as_bytes() == checksum;
-        whole.then(|| &body[HEADER..])
+/// The rows of a segment, if it is whole.
+fn rows(bytes: &[u8]) -> Option<Vec<([u8; 32], &[u8])>> {
+    let (body, checksum) = bytes.split_at(bytes.len().checked_sub(CHECKSUM)?);
+    let header = body.get(..HEADER)?;
+    if &header[..8] != MAGIC || blake3::hash(body).as_bytes() != checksum {
+        return None;
     }
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).ok();
+    let mut rest = &body[HEADER..];
+    let mut rows = Vec::new();
+    for _ in 0..number(&header[8..12])? {
+        let (key, after) = rest.split_at_checked(32)?;
+        let (n, after) = after.split_at_checked(4)?;
+        let (values, after) = after.split_at_checked(4 * number(n)? as usize)?;
+        rows.push((key.try_into().ok()?, values));
+        rest = after;
+    }
+    rest.is_empty().then_some(rows)
 }
 
 /// The entries of a folder in order of name; none if it does not exist.
@@ -176,7 +184,7 @@ mod tests {
     fn what_was_written_is_read_and_a_damaged_segment_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = FeatureCache::new(dir.path().into(), u64::MAX);
-        let prefix = cache.prefix(&blake3::hash(b"net"), 3);
+        let prefix = cache.prefix(&blake3::hash(b"net"));
         prefix.write(&rows(4)).unwrap();
         let found = prefix.read(&all(9)).unwrap();
         assert_eq!(found.len(), 4);
@@ -197,14 +205,14 @@ mod tests {
     #[test]
     fn eviction_keeps_the_cache_within_its_bound() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = FeatureCache::new(dir.path().into(), 400);
-        let prefix = cache.prefix(&blake3::hash(b"net"), 3);
+        let cache = FeatureCache::new(dir.path().into(), 420);
+        let prefix = cache.prefix(&blake3::hash(b"net"));
         for i in 0..5u8 {
             prefix.write(&[([i; 32], vec![1.0; 3]), ([i + 100; 32], vec![2.0; 3])]).unwrap();
         }
         cache.evict().unwrap();
         let left: u64 = list(&prefix.dir).unwrap().iter().map(|p| fs::metadata(p).unwrap().len()).sum();
-        assert!(left <= 400 && left > 0, "{left} bytes");
+        assert!(left <= 420 && left > 0, "{left} bytes");
     }
 
     #[test]
@@ -213,7 +221,7 @@ mod tests {
         let cache = FeatureCache::new(dir.path().into(), u64::MAX);
         std::thread::scope(|s| {
             for t in 0..4u8 {
-                let prefix = cache.prefix(&blake3::hash(b"net"), 3);
+                let prefix = cache.prefix(&blake3::hash(b"net"));
                 s.spawn(move || {
                     for i in 0..8u8 {
                         prefix.write(&[([t * 8 + i; 32], vec![f32::from(i); 3])]).unwrap();
@@ -221,6 +229,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(cache.prefix(&blake3::hash(b"net"), 3).read(&all(40)).unwrap().len(), 32);
+        assert_eq!(cache.prefix(&blake3::hash(b"net")).read(&all(40)).unwrap().len(), 32);
     }
 }

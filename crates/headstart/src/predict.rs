@@ -12,7 +12,7 @@ use crate::Error;
 use crate::predictions_csv::THRESHOLD;
 use crate::proof::most_probable;
 use crate::rival::outputs;
-use crate::runner::Runner;
+use crate::runner::{Runner, View};
 
 /// A sealed bundle, opened, its golden predictions replayed.
 pub struct Predictor {
@@ -109,7 +109,7 @@ impl Predictor {
         inputs: &[Input],
         tick: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Prediction, DataError>>, Error> {
-        let inputs: Vec<&Input> = inputs.iter().collect();
+        let inputs: Vec<View<'_>> = inputs.iter().map(|input| View { input, seed: None }).collect();
         let rows = self.runner.run(&inputs, tick)?;
         Ok(rows.into_iter().map(|row| row.map(|raw| self.prediction(raw))).collect())
     }

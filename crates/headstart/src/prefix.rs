@@ -1,21 +1,24 @@
-//! The frozen prefix at work: each example runs through it once, in parallel, and its features are cached.
+//! The frozen prefix at work: each example runs through it once, in parallel, and what comes out is cached.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use headstart_core::{Dataset, Diagnostic, Features, Input};
+use headstart_core::{Dataset, Diagnostic, Features};
+use headstart_data::Augmentation;
 use headstart_graph::{Graph, Model};
 
 use crate::feature_cache::PrefixCache;
-use crate::runner::Runner;
+use crate::runner::{Runner, View};
 use crate::{Error, Session};
 
-/// Examples between two writes to the cache: what a killed run loses at most.
+/// Values between two writes to the cache: what a killed run loses at most.
+const SEGMENT_VALUES: usize = 4 << 20;
+/// Examples between two writes at the most.
 const SEGMENT: usize = 1024;
 
 /// The frozen part of a network with its cache.
 pub(crate) struct Prefix {
-    runner: Runner,
+    pub(crate) runner: Runner,
     cache: PrefixCache,
 }
 
@@ -26,13 +29,76 @@ pub(crate) struct Extracted {
     pub(crate) n_cached: usize,
 }
 
+/// One example or view that is wanted, under the name that the cache knows it by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: [u8; 32],
+    pub(crate) view: View<'a>,
+}
+
+/// What came out, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) known: HashMap<[u8; 32], Vec<f32>>,
+    pub(crate) failed: HashMap<[u8; 32], String>,
+    pub(crate) extracted: Extracted,
+}
+
 impl Prefix {
     /// Loads the prefix `graph` of a model.
     pub(crate) fn new(session: &Session, model: &Model, graph: &Graph) -> Result<Self, Error> {
         let tokenizer = model.tokenizer.as_deref();
         let runner = Runner::new(graph, &model.weights, &model.preprocess, tokenizer, &session.device)?;
-        let cache = session.features.prefix(runner.key(), runner.width());
+        let cache = session.features.prefix(runner.key());
         Ok(Prefix { runner, cache })
+    }
+
+    /// The same with views augmented so.
+    pub(crate) fn augmented(self, augmentation: Augmentation) -> Self {
+        Prefix { runner: self.runner.augmented(augmentation), ..self }
+    }
+
+    /// What comes out for each of `wanted`: from the cache, or computed and cached.
+    pub(crate) fn rows(&self, session: &Session, wanted: &[Wanted<'_>], stage: &str) -> Result<Rows, Error> {
+        let keys: HashSet<[u8; 32]> = wanted.iter().map(|w| w.key).collect();
+        let mut known = self.cache.read(&keys).map_err(Error::cache)?;
+        let n_cached = known.len();
+        // Byte-identical examples run once.
+        let mut seen: HashSet<[u8; 32]> = known.keys().copied().collect();
+        let missing: Vec<&Wanted<'_>> = wanted.iter().filter(|w| seen.insert(w.key)).collect();
+        let mut failed: HashMap<[u8; 32], String> = HashMap::new();
+        let done = AtomicUsize::new(n_cached);
+        let tick = |n| {
+            let now = done.fetch_add(n, Ordering::Relaxed) + n;
+            session.observer.progress(stage, now as u64, keys.len() as u64);
+        };
+        tick(0);
+        let mut at = 0;
+        // The first segment is small: it shows how large a row is.
+        let mut size = 64;
+        while at < missing.len() {
+            let chunk = &missing[at..(at + size).min(missing.len())];
+            let views: Vec<View<'_>> = chunk.iter().map(|w| w.view).collect();
+            let mut segment = Vec::with_capacity(chunk.len());
+            for (w, row) in chunk.iter().zip(self.runner.run(&views, &tick)?) {
+                match row {
+                    Ok(values) => segment.push((w.key, values)),
+                    Err(e) => {
+                        failed.insert(w.key, e.to_string());
+                    }
+                }
+            }
+            self.cache.write(&segment).map_err(Error::cache)?;
+            let longest = segment.iter().map(|(_, v)| v.len()).max().unwrap_or(1).max(1);
+            size = (SEGMENT_VALUES / longest).clamp(1, SEGMENT);
+            known.extend(segment);
+            at += chunk.len();
+        }
+        if !missing.is_empty() {
+            session.features.evict().map_err(Error::cache)?;
+        }
+        let extracted = Extracted { n_computed: missing.len() - failed.len(), n_cached };
+        Ok(Rows { known, failed, extracted })
     }
 
     /// Features of the examples at `example_idx`, in that order.  Examples that cannot be decoded have no row and a
@@ -44,49 +110,24 @@ impl Prefix {
         example_idx: &[usize],
         stage: &str,
     ) -> Result<(Features, Vec<Diagnostic>, Extracted), Error> {
-        let hash = |i: usize| dataset.examples[i].hash;
-        let wanted: HashSet<[u8; 32]> = example_idx.iter().map(|&i| hash(i)).collect();
-        let mut known = self.cache.read(&wanted).map_err(Error::cache)?;
-        let n_cached = known.len();
-        // Byte-identical examples run once.
-        let mut seen: HashSet<[u8; 32]> = known.keys().copied().collect();
-        let missing: Vec<usize> = example_idx.iter().copied().filter(|&i| seen.insert(hash(i))).collect();
-        let mut failed: HashMap<[u8; 32], String> = HashMap::new();
-        let done = AtomicUsize::new(n_cached);
-        let tick = |n| {
-            let now = done.fetch_add(n, Ordering::Relaxed) + n;
-            session.observer.progress(stage, now as u64, wanted.len() as u64);
-        };
-        tick(0);
-        for chunk in missing.chunks(SEGMENT) {
-            let inputs: Vec<&Input> = chunk.iter().map(|&i| &dataset.examples[i].input).collect();
-            let mut segment = Vec::with_capacity(chunk.len());
-            for (&i, row) in chunk.iter().zip(self.runner.run(&inputs, &tick)?) {
-                match row {
-                    Ok(values) => segment.push((hash(i), values)),
-                    Err(e) => {
-                        failed.insert(hash(i), e.to_string());
-                    }
-                }
-            }
-            self.cache.write(&segment).map_err(Error::cache)?;
-            known.extend(segment);
-        }
-        if !missing.is_empty() {
-            session.features.evict().map_err(Error::cache)?;
-        }
+        let wanted: Vec<Wanted<'_>> = example_idx
+            .iter()
+            .map(|&i| &dataset.examples[i])
+            .map(|e| Wanted { key: e.hash, view: View { input: &e.input, seed: None } })
+            .collect();
+        let Rows { known, failed, extracted } = self.rows(session, &wanted, stage)?;
         let mut features = Features { width: self.runner.width(), ..Features::default() };
         let mut diagnostics = Vec::new();
-        for &i in example_idx {
-            if let Some(row) = known.get(&hash(i)) {
+        for (&i, w) in example_idx.iter().zip(&wanted) {
+            if let Some(row) = known.get(&w.key) {
                 features.example_idx.push(i);
                 features.values.extend_from_slice(row);
             } else {
-                let message = failed.get(&hash(i)).cloned().unwrap_or_default();
+                let message = failed.get(&w.key).cloned().unwrap_or_default();
                 let path = dataset.name_of(i);
                 diagnostics.push(Diagnostic { path, line: None, message, skipped: true });
             }
         }
-        Ok((features, diagnostics, Extracted { n_computed: missing.len() - failed.len(), n_cached }))
+        Ok((features, diagnostics, extracted))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headstart_core::{Input, Values};
-use headstart_data::{DataError, Prepared, Preparer};
+use headstart_data::{Augmentation, DataError, Prepared, Preparer};
 use headstart_engine::{Device, Network};
 use headstart_graph::rewrite::fold;
 use headstart_graph::{Graph, Preprocess, Weights};
@@ -24,6 +24,15 @@ pub(crate) struct Runner {
     is_text: bool,
     width: usize,
     key: blake3::Hash,
+    augmentation: Augmentation,
+}
+
+/// An example, or an augmented view of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) input: &'a Input,
+    /// Draws the augmentation; none leaves the example as it is.
+    pub(crate) seed: Option<u64>,
 }
 
 impl Runner {
@@ -44,10 +53,34 @@ impl Runner {
         h.update(format!("{preprocess:?}").as_bytes()).update(tokenizer.unwrap_or_default());
         let network = Network::load(graph, &weights, device)?;
         let is_text = matches!(preprocess, Preprocess::Text(_));
-        Ok(Runner { network, preparer, device: device.clone(), is_text, width, key: h.finalize() })
+        let (device, augmentation) = (device.clone(), Augmentation::none());
+        Ok(Runner { network, preparer, device, is_text, width, key: h.finalize(), augmentation })
     }
 
-    /// Length of the output.
+    /// The same with views augmented so.
+    pub(crate) fn augmented(self, augmentation: Augmentation) -> Self {
+        Runner { augmentation, ..self }
+    }
+
+    /// The network's graph, folded.
+    pub(crate) fn graph(&self) -> &Graph {
+        self.network.graph()
+    }
+
+    /// What examples are prepared by.
+    pub(crate) fn preparer(&self) -> &Preparer {
+        &self.preparer
+    }
+
+    /// One example or view as the network takes it.
+    pub(crate) fn prepare(&self, view: &View<'_>) -> Result<Prepared, DataError> {
+        match view.seed {
+            Some(seed) => self.preparer.prepare_view(view.input, &self.augmentation, seed),
+            None => self.preparer.prepare(view.input),
+        }
+    }
+
+    /// Length of the main output.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -57,20 +90,20 @@ impl Runner {
         &self.key
     }
 
-    /// The output for each input, or why it could not be decoded.  On the processor a picture is a batch of its own, and
+    /// The outputs for each input, or why it could not be decoded.  On the processor a picture is a batch of its own, and
     /// texts share a batch only with texts of the same length: nothing is padded, and an example's numbers do not depend
     /// on its neighbours.  `tick` hears of finished examples.
     pub(crate) fn run(
         &self,
-        inputs: &[&Input],
+        inputs: &[View<'_>],
         tick: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Vec<f32>, DataError>>, Error> {
         if self.device.is_cpu() && self.is_text {
             return self.run_texts(inputs, tick);
         }
         if self.device.is_cpu() {
-            let one = |input: &&Input| {
-                let result = match self.preparer.prepare(input) {
+            let one = |input: &View<'_>| {
+                let result = match self.prepare(input) {
                     Ok(prepared) => self.forward(&[&prepared]).map(|mut rows| Ok(rows.swap_remove(0))),
                     Err(e) => Ok(Err(e)),
                 };
@@ -82,7 +115,7 @@ impl Runner {
         let mut rows = Vec::with_capacity(inputs.len());
         for chunk in inputs.chunks(DEVICE_BATCH) {
             let prepared: Vec<Result<Prepared, DataError>> =
-                chunk.par_iter().map(|input| self.preparer.prepare(input)).collect();
+                chunk.par_iter().map(|input| self.prepare(input)).collect();
             let good: Vec<&Prepared> = prepared.iter().filter_map(|p| p.as_ref().ok()).collect();
             let mut outputs = if good.is_empty() { Vec::new() } else { self.forward(&good)? }.into_iter();
             for p in prepared {
@@ -95,11 +128,11 @@ impl Runner {
 
     fn run_texts(
         &self,
-        inputs: &[&Input],
+        inputs: &[View<'_>],
         tick: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Result<Vec<f32>, DataError>>, Error> {
         let prepared: Vec<Result<Prepared, DataError>> =
-            inputs.par_iter().map(|input| self.preparer.prepare(input)).collect();
+            inputs.par_iter().map(|input| self.prepare(input)).collect();
         let length = |i: usize| match &prepared[i] {
             Ok(Prepared::Tokens(ids)) => ids.len(),
             _ => 0,
@@ -128,11 +161,15 @@ impl Runner {
             .collect())
     }
 
+    /// For each example, all outputs one after the other.
     fn forward(&self, prepared: &[&Prepared]) -> Result<Vec<Vec<f32>>, Error> {
-        let Values::F32(values) = self.network.infer(&self.preparer.batch(prepared))?.values else {
-            unreachable!("a network's output is f32")
-        };
-        Ok(values.chunks_exact(self.width).map(<[f32]>::to_vec).collect())
+        let mut rows = vec![Vec::new(); prepared.len()];
+        for output in self.network.infer_all(&self.preparer.batch(prepared))? {
+            let Values::F32(values) = output.values else { unreachable!("a network's output is f32") };
+            let width = values.len() / prepared.len();
+            rows.iter_mut().zip(values.chunks_exact(width)).for_each(|(row, part)| row.extend_from_slice(part));
+        }
+        Ok(rows)
     }
 }
 

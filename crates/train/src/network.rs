@@ -74,6 +74,11 @@ pub fn train_network(
     Ok(curve)
 }
 
+/// Cuts an order of examples into batches; none is dropped, and a last batch of one joins the one before it.
+pub fn in_batches(order: &[usize], batch_size: usize) -> Vec<Vec<usize>> {
+    batches(order.len(), batch_size).into_iter().map(|range| order[range].to_vec()).collect()
+}
+
 /// Cuts `n` examples into batches.  A last batch of one joins the batch before it: batch norm needs two.
 fn batches(n: usize, batch_size: usize) -> Vec<std::ops::Range<usize>> {
     let mut ranges: Vec<_> = (0..n).step_by(batch_size.max(1)).map(|a| a..(a + batch_size).min(n)).collect();

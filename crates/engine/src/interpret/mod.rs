@@ -16,6 +16,8 @@ use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::Rng;
 use headstart_graph::{Node, Op};
 
+pub(crate) use norm::l2_normalize;
+
 use crate::custom;
 use crate::tensor::{T, permute, scale};
 

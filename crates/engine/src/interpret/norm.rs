@@ -40,7 +40,7 @@ fn by_running_statistics(x: T, [weight, bias, mean, variance]: [T; 4], eps: f64)
 }
 
 /// Divides by the Euclidean norm along the last axis.
-pub(super) fn l2_normalize(x: T) -> T {
+pub(crate) fn l2_normalize(x: T) -> T {
     let last = dims(&x).len() - 1;
     let norm = B::float_sqrt(B::float_sum_dim(B::float_mul(x.clone(), x.clone()), last));
     B::float_div(x, B::float_clamp_min(norm, Scalar::Float(1e-12)))

@@ -4,6 +4,7 @@ mod binary_cross_entropy;
 mod cross_entropy;
 mod focal;
 mod huber;
+mod pieces;
 mod sequence;
 mod squared_error;
 #[cfg(test)]
@@ -11,13 +12,14 @@ mod tests;
 
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
-use headstart_core::{TargetRows, Task};
+use headstart_core::{Array, TargetRows, Task, Values};
 
 pub use cross_entropy::cross_entropy;
+pub use pieces::{add_scaled, host, mean_square_from, pair_loss, projected_square};
 pub use sequence::{last_axis_as_rows, span_loss};
 
-use crate::Device;
-use crate::tensor::{T, from_f32, scale};
+use crate::tensor::{T, from_array, from_f32, scale, to_array};
+use crate::{Device, EngineError};
 
 /// A loss over outputs `[n, width]`, the mean over examples (and, but for classes, over outputs).
 ///
@@ -87,6 +89,13 @@ impl Loss {
             Task::MultiLabel => Loss::BinaryCrossEntropy { positive_weights: None },
             Task::Regression => Loss::SquaredError,
         }
+    }
+
+    /// Its value for outputs that were read back.
+    pub fn of_arrays(&self, output: &Array, rows: &TargetRows, device: &Device) -> Result<f64, EngineError> {
+        let value = to_array(self.value(from_array(output, device.plain()), rows, device))?;
+        let Values::F32(value) = value.values else { unreachable!("a loss is f32") };
+        Ok(f64::from(value.first().copied().unwrap_or(f32::NAN)))
     }
 
     /// Its value for raw outputs (logits or numbers) `[n, width]`.

@@ -24,6 +24,25 @@ pub fn graft(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphErr
     cut_at(&whole, &[Output { name: "logits".into(), value }])
 }
 
+/// The same beside the old head, whose answers stay as the second output, `source_logits`.
+///
+/// # Errors
+/// [`GraphError::NoTap`] if the graph's main output is not one vector an example.
+pub fn graft_beside(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphError> {
+    let old = graph.output();
+    if graph.value(old).shape.rank() != 2 || old == tap.value {
+        let why = "the source has no classifier whose answers could be kept".into();
+        return Err(GraphError::NoTap { graph: graph.name().into(), why });
+    }
+    let HeadSpec::Linear { n_classes } = head;
+    let (mut b, features) = tap.pooled(graph.clone())?;
+    let zero = Init::Constant(0.0);
+    let value = b.linear_init("head", features, *n_classes, zero, zero)?;
+    let whole = b.finish([("logits", value)])?;
+    let outputs = [("logits", value), ("source_logits", old)];
+    cut_at(&whole, &outputs.map(|(name, value)| Output { name: name.into(), value }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

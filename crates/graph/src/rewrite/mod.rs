@@ -17,6 +17,6 @@ pub use cut::{cut, cut_at};
 pub use fold::fold;
 pub use freeze::{FreezeMask, Group, Part, groups, is_adapters, params_of};
 pub use frontier::{Divided, split_at_frontier};
-pub use graft::{HeadSpec, graft};
+pub use graft::{HeadSpec, graft, graft_beside};
 pub use resize::resize;
 pub use tap::{Tap, tap, tap_at};

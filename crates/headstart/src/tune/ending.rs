@@ -1,0 +1,110 @@
+//! What becomes of trained weights: adapters merged, mixed with the start, judged on the validation split.
+
+use headstart_core::{Array, Interpolation, TargetRows, Values};
+use headstart_engine::{Loss, Network};
+use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, merge};
+use headstart_graph::{Graph, Weights};
+use headstart_train::{Lessons, interpolate, relation};
+
+use super::Start;
+use crate::Error;
+use crate::lessons::{Material, Part};
+
+/// Examples that are judged at once.
+const BATCH: usize = 32;
+
+/// The graph without the adapters that a layer can take over, and its weights.
+pub(super) fn merged(
+    graph: &Graph,
+    weights: &Weights,
+    adapters: &[Adapter],
+) -> Result<(Graph, Weights), Error> {
+    let (mut graph, mut weights) = (graph.clone(), weights.clone());
+    for adapter in adapters.iter().rev() {
+        if !matches!(adapter.kind, AdapterKind::Bottleneck { .. }) {
+            (graph, weights) = merge(&graph, &weights, adapter)?;
+        }
+    }
+    Ok((graph, weights))
+}
+
+/// Only the main output, and what it needs.
+pub(super) fn without_extra_outputs(graph: &Graph) -> Result<Graph, Error> {
+    Ok(cut_at(graph, &graph.outputs()[..1])?)
+}
+
+/// Mean loss on the examples of a part, by a network that takes what that part makes.
+pub(super) fn mean_loss(
+    network: &Network,
+    material: &Material<'_>,
+    rows: &TargetRows,
+    loss: &Loss,
+) -> Result<f64, Error> {
+    let all: Vec<usize> = (0..material.len()).collect();
+    let mut sum = 0.0;
+    for at in all.chunks(BATCH) {
+        let output = network.infer(&material.inputs(at, 0)?)?;
+        sum += loss.of_arrays(&output, &rows.select(at), network.device())? * at.len() as f64;
+    }
+    Ok(sum / all.len().max(1) as f64)
+}
+
+/// The loss of a whole network on the validation split, if there is one.
+pub(super) fn valid_loss(start: &Start<'_>, graph: &Graph, weights: &Weights) -> Result<Option<f64>, Error> {
+    if start.valid_idx.is_empty() || graph.outputs()[0].name == "features" {
+        return Ok(None);
+    }
+    let plain = headstart_core::TrainingPlan { augmentation: String::new(), ..start.training().clone() };
+    let rows = start.rows(start.valid_idx);
+    let part =
+        Part { dataset: start.dataset, example_idx: start.valid_idx, rows: rows.clone(), classes: None };
+    let (material, _) = Material::new(start.session, start.model, None, part, &plain, 0)?;
+    let network = Network::load(graph.clone(), weights, start.session.device())?;
+    mean_loss(&network, &material, &rows, &start.loss()).map(Some)
+}
+
+/// The mean of start and tuned weights that the plan asks for, with the share of the tuned ones.
+pub(super) fn interpolated(
+    start: &Start<'_>,
+    graph: &Graph,
+    from: &Weights,
+    to: Weights,
+) -> Result<(Option<f64>, Weights), Error> {
+    let share = match start.training().interpolation {
+        Interpolation::None => return Ok((None, to)),
+        Interpolation::Fixed { share } => share,
+        Interpolation::Validated if start.valid_idx.is_empty() => 0.5,
+        Interpolation::Validated => {
+            let mut best = (f64::INFINITY, 1.0);
+            for tenth in (0..=10).rev() {
+                let share = f64::from(tenth) / 10.0;
+                let loss = valid_loss(start, graph, &interpolate(from, &to, share)?)?.unwrap_or(f64::INFINITY);
+                if loss < best.0 {
+                    best = (loss, share);
+                }
+            }
+            best.1
+        }
+    };
+    Ok((Some(share), interpolate(from, &to, share)?))
+}
+
+/// What the source's old head says of each class, from the training examples.
+pub(super) fn source_relation(
+    start: &Start<'_>,
+    source: &Network,
+    material: &Material<'_>,
+    output_idx: usize,
+) -> Result<TargetRows, Error> {
+    let mut all = Array::f32(&[0, 0], Vec::new());
+    let everyone: Vec<usize> = (0..material.len()).collect();
+    for at in everyone.chunks(BATCH) {
+        let logits = source.infer_output(&material.batch(at, 0)?, output_idx)?;
+        all.shape = vec![all.shape[0] + logits.shape[0], logits.shape[1]];
+        let (Values::F32(sum), Values::F32(more)) = (&mut all.values, logits.values) else {
+            unreachable!("logits are f32")
+        };
+        sum.extend(more);
+    }
+    Ok(relation(&all, &start.targets(start.train_idx), start.dataset.classes.len()))
+}

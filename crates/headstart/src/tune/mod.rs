@@ -1,0 +1,246 @@
+//! The part of a fit that trains the network: phases, seeds, checkpoints, and what becomes of the weights in the end.
+
+mod ending;
+mod pairs;
+mod phase;
+
+use headstart_core::{
+    Balance, Dataset, HeadStart, Objective as Learning, Plan, Regulariser, TargetRows, Targets, Task, TrainingPlan,
+};
+use headstart_engine::{Loss, fill_missing};
+use headstart_graph::rewrite::{cut_at, start_magnitudes};
+use headstart_graph::{Graph, Model, Op, Output, Tensor, ValueId, Weights};
+use headstart_train::{HeadFit, Outputs, TargetScale, TunedPass, mean};
+
+use crate::checkpoint::{Checkpoint, CheckpointFile, Position};
+use crate::prefix::Extracted;
+use crate::rival::in_original_unit;
+use crate::run::Run;
+use crate::{Error, Session};
+use ending::{interpolated, merged, valid_loss, without_extra_outputs};
+use phase::RunningPhase;
+
+/// What a training starts from.
+pub(crate) struct Start<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) model: &'a Model,
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) plan: &'a Plan,
+    /// The node that was tapped by name, if one was.
+    pub(crate) tap: Option<&'a str>,
+    /// Examples that can be read, by part.
+    pub(crate) train_idx: &'a [usize],
+    pub(crate) valid_idx: &'a [usize],
+    /// The probe's head, fitted on the same examples.
+    pub(crate) head: &'a HeadFit,
+    /// Unlabelled examples, where there are some.
+    pub(crate) unlabelled: Option<&'a Dataset>,
+}
+
+/// What a training came to.
+pub(crate) struct Tuned {
+    /// The network: adapters merged where they can be, one output.
+    pub(crate) graph: Graph,
+    pub(crate) weights: Weights,
+    /// By phase of the first seed.
+    pub(crate) curves: Vec<Vec<TunedPass>>,
+    pub(crate) extracted: Extracted,
+    /// Loss on the validation split, if there is one.
+    pub(crate) valid_loss: Option<f64>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// How often checkpoints are written, and whether to go on from one.
+pub(crate) struct Resume {
+    pub(crate) seconds: f64,
+    pub(crate) resume: bool,
+}
+
+/// Trains what the plan says.
+pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tuned, Error> {
+    let plan = start.training();
+    let graph = trained_graph(start)?;
+    let mut file = CheckpointFile::new(&run.dir, resume.seconds);
+    let fingerprint = start.fingerprint();
+    let mut kept = if resume.resume { file.read(&fingerprint)? } else { None }.unwrap_or_default();
+    kept.position.fingerprint = fingerprint;
+    let first = start.weights(&graph, 0)?;
+    let mut tuned =
+        Tuned { graph: graph.clone(), weights: Weights::new(), curves: Vec::new(), extracted: Extracted::default(), valid_loss: None, notes: Vec::new() };
+    while kept.finished.len() < plan.n_seeds {
+        let seed_idx = kept.finished.len();
+        let weights = start.weights(&graph, seed_idx)?;
+        let done = one_seed(start, &graph, weights, seed_idx, &mut kept, &mut file, run, &mut tuned)?;
+        kept.finished.push(done);
+        kept.position = Position { fingerprint: kept.position.fingerprint, ..Position::default() };
+        (kept.changed, kept.state) = (Weights::new(), None);
+        if plan.n_seeds > 1 {
+            file.write(&kept)?;
+        }
+    }
+    let soup = mean(&kept.finished)?;
+    let whole = whole_weights(&graph, &first, &soup)?;
+    let (graph, ends) = (without_extra_outputs(&graph)?, [first, whole]);
+    let mut merged = ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
+    let (tuned_graph, tuned_weights) = merged.pop().expect("two were merged");
+    let (_, start_weights) = merged.pop().expect("two were merged");
+    let (share, weights) = interpolated(start, &tuned_graph, &start_weights, tuned_weights)?;
+    if let Some(share) = share {
+        tuned.notes.push(format!("the weights are {:.0} % tuned and the rest the start's", 100.0 * share));
+    }
+    tuned.valid_loss = valid_loss(start, &tuned_graph, &weights)?;
+    let scale = TargetScale::of(&start.targets(start.train_idx));
+    tuned.weights = in_original_unit(weights, &start.targets(start.train_idx), scale)?;
+    tuned.graph = tuned_graph;
+    file.remove();
+    Ok(tuned)
+}
+
+impl Start<'_> {
+    pub(super) fn training(&self) -> &TrainingPlan {
+        self.plan.training.as_ref().expect("only plans that train come here")
+    }
+
+    pub(super) fn targets(&self, idx: &[usize]) -> Targets {
+        self.dataset.targets(idx)
+    }
+
+    /// What the network should put out, numbers in their own spread.
+    pub(super) fn rows(&self, idx: &[usize]) -> TargetRows {
+        let scale = TargetScale::of(&self.targets(self.train_idx));
+        scale.rows(&self.targets(idx), self.dataset.n_outputs())
+    }
+
+    pub(super) fn loss(&self) -> Loss {
+        let plan = self.training();
+        let counts = self.targets(self.train_idx).class_counts(self.dataset.classes.len().max(1));
+        let class_weights = (plan.balance == Balance::Weights).then(|| {
+            let (n, k) = (counts.iter().sum::<usize>() as f32, counts.len() as f32);
+            counts.iter().map(|&c| n / (k * c.max(1) as f32)).collect()
+        });
+        match self.plan.task {
+            Task::Classification => Loss::CrossEntropy { label_smoothing: plan.label_smoothing, class_weights },
+            task => Loss::of_task(task),
+        }
+    }
+
+    /// The weights that a seed starts from.
+    fn weights(&self, graph: &Graph, seed_idx: usize) -> Result<Weights, Error> {
+        let mut weights = self.model.weights.clone();
+        let (k, width) = (self.dataset.n_outputs(), self.plan.feature_width);
+        if self.training().head_start == HeadStart::Probe {
+            // Numbers are learned in their own spread.
+            let scale = TargetScale::of(&self.targets(self.train_idx));
+            let is_number = self.plan.task == Task::Regression;
+            let (std, centre) = if is_number { (scale.std as f32, scale.mean as f32) } else { (1.0, 0.0) };
+            let w: Vec<f32> = self.head.weight.iter().map(|w| w / std).collect();
+            let b: Vec<f32> = self.head.bias.iter().map(|b| (b - centre) / std).collect();
+            weights.insert("head.weight", Tensor::from_f32(&[k, width], &w)?);
+            weights.insert("head.bias", Tensor::from_f32(&[k], &b)?);
+        }
+        let mut weights = fill_missing(graph, weights, self.plan.seed.wrapping_add(seed_idx as u64))?;
+        for adapter in &self.training().adapters {
+            start_magnitudes(graph, adapter, &mut weights)?;
+        }
+        Ok(weights)
+    }
+
+    /// What a checkpoint must have been made of to be gone on from.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut h = blake3::Hasher::new();
+        h.update(env!("CARGO_PKG_VERSION").as_bytes());
+        h.update(toml::to_string(self.plan).expect("a plan is plain data").as_bytes());
+        h.update(self.dataset.hash().as_bytes()).update(self.model.weights.hash().as_bytes());
+        h.finalize().to_hex()[..32].to_string()
+    }
+}
+
+/// The network in training: new head, adapters, and what guards look at as further outputs.
+fn trained_graph(start: &Start<'_>) -> Result<Graph, Error> {
+    let plan = start.training();
+    let graph = headstart_recipe::network(&start.model.graph, start.tap, start.plan)?;
+    let head = graph.find("head")?;
+    let features = graph.producer(head).expect("found by its path").inputs[0];
+    if matches!(plan.objective, Learning::Pairs { .. }) {
+        return Ok(cut_at(&graph, &[Output { name: "features".into(), value: features }])?);
+    }
+    let mut outputs = graph.outputs().to_vec();
+    let has = |wanted: fn(&Regulariser) -> bool| plan.regularisers.iter().any(wanted);
+    if has(|r| matches!(r, Regulariser::Bss { .. } | Regulariser::Distillation { .. })) {
+        outputs.push(Output { name: "features".into(), value: features });
+    }
+    if has(|r| matches!(r, Regulariser::Delta { .. })) {
+        let maps = maps(&graph);
+        outputs.extend(maps.into_iter().enumerate().map(|(i, value)| Output { name: format!("map{i}"), value }));
+    }
+    Ok(cut_at(&graph, &outputs)?)
+}
+
+/// Up to four values along the network that hold more than one vector an example: the ends of its residual blocks, or of
+/// its layers where it has none.
+fn maps(graph: &Graph) -> Vec<ValueId> {
+    let of = |wanted: &dyn Fn(&Op) -> bool| -> Vec<ValueId> {
+        let nodes = graph.nodes().iter().filter(|n| wanted(&n.op));
+        nodes.map(|n| n.output).filter(|&v| graph.value(v).shape.rank() > 2).collect()
+    };
+    let mut ends = of(&|op| *op == Op::Add);
+    if ends.is_empty() {
+        ends = of(&|op| matches!(op, Op::Conv2d { .. } | Op::Linear));
+    }
+    let n = ends.len().min(4);
+    (1..=n).map(|i| ends[i * ends.len() / n - 1]).collect()
+}
+
+fn outputs_of(graph: &Graph) -> Outputs {
+    let at = |name: &str| graph.outputs().iter().position(|o| o.name == name);
+    let maps = (0..graph.outputs().len()).filter(|&i| graph.outputs()[i].name.starts_with("map"));
+    Outputs { features: at("features"), maps: maps.collect(), source_logits: at("source_logits") }
+}
+
+/// All phases of one seed; the weights that changed.
+#[allow(clippy::too_many_arguments, reason = "a seed's training touches all of a run")]
+fn one_seed(
+    start: &Start<'_>,
+    graph: &Graph,
+    weights: Weights,
+    seed_idx: usize,
+    kept: &mut Checkpoint,
+    file: &mut CheckpointFile,
+    run: &Run,
+    tuned: &mut Tuned,
+) -> Result<Weights, Error> {
+    let plan = start.training();
+    let seed = start.plan.seed.wrapping_add(seed_idx as u64);
+    for at in kept.position.phase..plan.phases.len() {
+        let now = whole_weights(graph, &weights, &kept.changed)?;
+        let mut phase = RunningPhase::prepare(start, graph, &weights, now, &plan.phases[at], seed)?;
+        tuned.extracted.n_computed += phase.extracted.n_computed;
+        tuned.extracted.n_cached += phase.extracted.n_cached;
+        let state = kept.state.take();
+        let curve = phase.train(start, kept, file, run, state, (seed_idx, at))?;
+        for (name, tensor) in phase.network.weights_where(&|name| phase.changes(name, plan))?.iter() {
+            kept.changed.insert(name, tensor.clone());
+        }
+        kept.position.phase = at + 1;
+        kept.position.curves.push(curve);
+        if at + 1 < plan.phases.len() {
+            file.write(kept)?;
+        }
+    }
+    if tuned.curves.is_empty() {
+        tuned.curves = kept.position.curves.clone();
+    }
+    Ok(std::mem::take(&mut kept.changed))
+}
+
+/// `base` with what `changed` has of it.
+fn whole_weights(graph: &Graph, base: &Weights, changed: &Weights) -> Result<Weights, Error> {
+    graph
+        .params()
+        .map(|(_, name, _)| {
+            let tensor = changed.get(name).map_or_else(|| base.require(name), Ok)?;
+            Ok((name.to_string(), tensor.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,205 @@
+//! One phase of a training: the network behind the frontier, its examples, its guards, and who looks on.
+
+use std::collections::BTreeMap;
+
+use headstart_core::{Balance, BatchNorm, Objective as Learning, Phase, Targets, TrainingPlan};
+use headstart_engine::{Loss, Network};
+use headstart_graph::rewrite::{self, params_of, split_at_frontier};
+use headstart_graph::{Graph, Model, Weights};
+use headstart_train::{Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune};
+
+use super::{Start, ending, outputs_of, pairs::PairLessons};
+use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::lessons::{Material, Part, can_be_kept};
+use crate::prefix::Extracted;
+use crate::run::Run;
+use crate::unlabelled::Views;
+use crate::{Error, Session};
+
+/// One phase: the network behind the frontier, and its examples.
+pub(super) struct RunningPhase<'a> {
+    pub(super) network: Network,
+    lr_max: BTreeMap<String, f64>,
+    train: Material<'a>,
+    valid: Option<Material<'a>>,
+    guards: Option<Guards>,
+    pub(super) extracted: Extracted,
+    n_passes: usize,
+    seed: u64,
+}
+
+impl<'a> RunningPhase<'a> {
+    pub(super) fn prepare(
+        start: &Start<'a>,
+        graph: &Graph,
+        source: &Weights,
+        now: Weights,
+        phase: &Phase,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let plan = start.training();
+        let lr_max: BTreeMap<String, f64> = phase
+            .rates
+            .iter()
+            .flat_map(|r| params_of(graph, &r.group, r.part).into_iter().map(|name| (name.to_string(), r.lr_max)))
+            .collect();
+        let mut parts = split_at_frontier(graph, &|name| lr_max.contains_key(name))?;
+        // Mixing wants the pictures themselves, and what cannot be stacked cannot be kept.
+        let keeps = parts.prefix.as_ref().is_some_and(can_be_kept) && plan.mixup == 0.0 && plan.cutmix == 0.0;
+        if !keeps {
+            parts = rewrite::Divided { prefix: None, suffix: graph.clone() };
+        }
+        let model = Model { weights: now.clone(), ..start.model.clone() };
+        let part = |idx: &'a [usize]| Part {
+            dataset: start.dataset,
+            example_idx: idx,
+            rows: start.rows(idx),
+            classes: match start.targets(idx) {
+                Targets::Class(classes) => Some(classes),
+                _ => None,
+            },
+        };
+        let prefix = parts.prefix.as_ref();
+        let (train, extracted) =
+            Material::new(start.session, &model, prefix, part(start.train_idx), plan, seed)?;
+        let plain = TrainingPlan { augmentation: String::new(), balance: Balance::None, ..plan.clone() };
+        let valid = (!start.valid_idx.is_empty() && !matches!(plan.objective, Learning::Pairs { .. }))
+            .then(|| Material::new(start.session, &model, prefix, part(start.valid_idx), &plain, seed))
+            .transpose()?
+            .map(|(material, _)| material);
+        let network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
+        let guards = (!plan.regularisers.is_empty())
+            .then(|| -> Result<Guards, Error> {
+                let at_source = Network::load(parts.suffix.clone(), source, start.session.device())?;
+                let outputs = outputs_of(&parts.suffix);
+                let related = outputs
+                    .source_logits
+                    .map(|at| ending::source_relation(start, &at_source, &train, at))
+                    .transpose()?;
+                Ok(Guards::new(&plan.regularisers, outputs, &at_source, related)?)
+            })
+            .transpose()?;
+        let n_passes = phase.n_passes;
+        Ok(RunningPhase { network, lr_max, train, valid, guards, extracted, n_passes, seed })
+    }
+
+    /// Whether a parameter may have changed in this phase.
+    pub(super) fn changes(&self, name: &str, plan: &TrainingPlan) -> bool {
+        let measured = name.ends_with("running_mean") || name.ends_with("running_var");
+        self.lr_max.contains_key(name) || (measured && plan.batch_norm == BatchNorm::Batch)
+    }
+
+    pub(super) fn train(
+        &mut self,
+        start: &Start<'_>,
+        kept: &Checkpoint,
+        file: &mut CheckpointFile,
+        run: &Run,
+        state: Option<State>,
+        (seed_idx, phase_idx): (usize, usize),
+    ) -> Result<Vec<TunedPass>, Error> {
+        let plan = start.training();
+        let loss = start.loss();
+        let valid_rows = start.rows(start.valid_idx);
+        let valid = self.valid.as_ref();
+        let validate = |network: &Network| -> Result<f64, TuneError> {
+            let material = valid.expect("only called with a validation split");
+            ending::mean_loss(network, material, &valid_rows, &loss).map_err(|e| TuneError::Outside(Box::new(e)))
+        };
+        let pairs = matches!(plan.objective, Learning::Pairs { .. }).then(|| PairLessons::new(start, &self.train, plan, self.seed));
+        let unlabelled = Views::of(start, plan, self.seed)?;
+        let objective = |loss: Loss| match (plan.objective, &unlabelled) {
+            (Learning::Pairs { .. }, _) => Objective::Pairs,
+            (Learning::Consistency { threshold, weight, .. }, Some(views)) => {
+                Objective::Consistency { loss, unlabelled: views, threshold, weight }
+            }
+            _ => Objective::Supervised(loss),
+        };
+        let stage = match plan.phases.len() * plan.n_seeds {
+            1 => "training".to_string(),
+            n => format!("training {} of {n}", seed_idx * plan.phases.len() + phase_idx + 1),
+        };
+        let mut watch = Watcher { session: start.session, stage, kept, file, run, phase: phase_idx };
+        let mut quiet = Quiet;
+        let lessons: &dyn Lessons = pairs.as_ref().map_or(&self.train as &dyn Lessons, |p| p);
+        if plan.find_lr && state.is_none() {
+            let job = Job {
+                plan,
+                n_passes: self.n_passes,
+                lr_max: self.lr_max.clone(),
+                seed: self.seed,
+                lessons,
+                objective: objective(loss.clone()),
+                guards: Guards::default(),
+                validate: None,
+                watch: &mut quiet,
+            };
+            let multiple = find_lr(&mut self.network, &job, 60)?;
+            run.event("learning rate found", serde_json::json!({"multiple": multiple}))?;
+            self.lr_max.values_mut().for_each(|lr| *lr *= multiple);
+        }
+        let job = Job {
+            plan,
+            n_passes: self.n_passes,
+            lr_max: self.lr_max.clone(),
+            seed: self.seed,
+            lessons,
+            objective: objective(loss.clone()),
+            guards: self.guards.take().unwrap_or_default(),
+            validate: valid.map(|_| &validate as &dyn Fn(&Network) -> Result<f64, TuneError>),
+            watch: &mut watch,
+        };
+        Ok(fine_tune(&mut self.network, job, state)?)
+    }
+}
+
+/// Shows progress, writes events and checkpoints.
+struct Watcher<'a> {
+    session: &'a Session,
+    stage: String,
+    kept: &'a Checkpoint,
+    file: &'a mut CheckpointFile,
+    run: &'a Run,
+    phase: usize,
+}
+
+impl Watch for Watcher<'_> {
+    fn step(&mut self, done: usize, total: usize) {
+        self.session.observer.progress(&self.stage, done as u64, total as u64);
+    }
+
+    fn pass(&mut self, point: &TunedPass) -> Result<(), TuneError> {
+        let facts = serde_json::json!({"phase": self.phase, "point": point});
+        self.run.event("pass", facts).map_err(|e| TuneError::Outside(Box::new(e)))
+    }
+
+    fn wants_checkpoint(&mut self) -> bool {
+        self.file.is_due()
+    }
+
+    fn checkpoint(&mut self, state: &State) -> Result<(), TuneError> {
+        let mut checkpoint = self.kept.clone();
+        checkpoint.position.phase = self.phase;
+        checkpoint.state = Some(state.clone());
+        self.file.write(&checkpoint).map_err(|e| TuneError::Outside(Box::new(e)))
+    }
+}
+
+/// Nobody looks on.
+struct Quiet;
+
+impl Watch for Quiet {
+    fn step(&mut self, _done: usize, _total: usize) {}
+
+    fn pass(&mut self, _point: &TunedPass) -> Result<(), TuneError> {
+        Ok(())
+    }
+
+    fn wants_checkpoint(&mut self) -> bool {
+        false
+    }
+
+    fn checkpoint(&mut self, _state: &State) -> Result<(), TuneError> {
+        Ok(())
+    }
+}
