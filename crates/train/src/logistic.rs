@@ -192,7 +192,8 @@ fn path(candidates: &[f64]) -> Result<Vec<f64>, TrainError> {
     if path.is_empty() { Err(TrainError::NoStrength) } else { Ok(path) }
 }
 
-fn check(
+/// Refuses what no head can be made of.
+pub(crate) fn check(
     features: &Features,
     labels: &[usize],
     n_classes: usize,

@@ -68,7 +68,7 @@ pub(crate) fn inverse_norm(x: &[f32]) -> f64 {
 }
 
 /// In 64 bits, in eight running sums.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0.0f64; 8];
     let (chunks_a, chunks_b) = (a.chunks_exact(8), b.chunks_exact(8));
     let tail: f64 = chunks_a
