@@ -14,12 +14,14 @@
 
 mod bench;
 mod check;
+mod checkpoint;
 mod demo;
 mod error;
 mod evaluate;
 mod feature_cache;
 mod features;
 mod fit;
+mod lessons;
 mod predict;
 mod predictions_csv;
 mod prefix;
@@ -30,6 +32,8 @@ mod run;
 mod runner;
 mod session;
 mod source;
+mod tune;
+mod unlabelled;
 
 pub use bench::{BenchOptions, BenchReport, BenchWork, bench};
 pub use check::{CheckReport, check};

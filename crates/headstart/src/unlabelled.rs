@@ -1,8 +1,8 @@
 //! Unlabelled pictures in a weak and a strong view, for training by consistency (FixMatch; Sohn et al., 2020).
 
-use headstart_core::{Batch, Dataset, Objective, Rng, TrainingPlan};
+use headstart_core::{Batch, Dataset, Objective, TrainingPlan};
 use headstart_data::{Augmentation, Prepared, Preparer, view_seed};
-use headstart_train::{TuneError, Unlabelled};
+use headstart_train::{FixMatchSpec, TuneError, Unlabelled};
 use rayon::prelude::*;
 
 use crate::Error;
@@ -14,7 +14,8 @@ pub(crate) struct Views<'a> {
     preparer: Preparer,
     weak: Augmentation,
     strong: Augmentation,
-    n_a_step: usize,
+    spec: FixMatchSpec,
+    batch_size: usize,
     seed: u64,
 }
 
@@ -36,7 +37,8 @@ impl<'a> Views<'a> {
             preparer: Preparer::new(&start.model.preprocess, start.model.tokenizer.as_deref())?,
             weak: Augmentation::parse(weak, modality)?,
             strong: Augmentation::parse(STRONG, modality)?,
-            n_a_step: ratio * plan.batch_size,
+            spec: FixMatchSpec { n_unlabelled_per_labelled: ratio, ..FixMatchSpec::default() },
+            batch_size: plan.batch_size,
             seed,
         }))
     }
@@ -45,8 +47,7 @@ impl<'a> Views<'a> {
 impl Unlabelled for Views<'_> {
     fn views(&self, _pass: usize, step: usize) -> Result<[Batch; 2], TuneError> {
         let n = self.dataset.examples.len();
-        let mut rng = Rng::stream(self.seed ^ 0xf1f3, step as u64);
-        let drawn: Vec<usize> = (0..self.n_a_step.min(n)).map(|_| rng.below(n)).collect();
+        let drawn = self.spec.unlabelled_batch(step as u64, self.batch_size, n, self.seed);
         let batch = |augmentation: &Augmentation, view: u64| {
             let prepare = |&i: &usize| {
                 let e = &self.dataset.examples[i];

@@ -79,4 +79,20 @@ pub enum TrainError {
     /// No candidate strength was given.
     #[error("no l2 candidates: give at least one, or use the default grid")]
     NoStrength,
+    /// A number outside its range.
+    #[error("{name} is {value}; allowed: {allowed}")]
+    OutOfRange {
+        /// Which number.
+        name: &'static str,
+        /// The value got.
+        value: f64,
+        /// The range.
+        allowed: &'static str,
+    },
+    /// A batch that cannot be mixed.
+    #[error("{what} cannot be mixed")]
+    NotMixable {
+        /// What was given.
+        what: &'static str,
+    },
 }

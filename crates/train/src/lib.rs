@@ -3,26 +3,39 @@
 
 mod axes;
 mod cv;
+mod distribution_alignment;
 mod error;
+mod fixmatch;
 mod folds;
 mod head;
 mod lbfgs;
 mod logistic;
+mod mix;
 mod network;
 mod objective;
+mod pairs;
+mod permutation;
 mod predict;
 mod ridge;
+mod prototype;
+mod sample;
 mod standardise;
 mod tune;
 mod target_scale;
 
 pub use cv::CvPoint;
+pub use distribution_alignment::DistributionAlignment;
 pub use error::TrainError;
+pub use fixmatch::{FixMatchSpec, PseudoLabels, fixmatch_lr};
 pub use head::{HeadFit, activate, fit_head, predict_head};
 pub use logistic::{LogisticSpec, default_l2_candidates, fit, fit_labels};
+pub use mix::{MixSpec, Mixed, cutmix, mixup, soft_targets};
 pub use network::{NetworkSpec, PassPoint, in_batches, train_network};
+pub use pairs::{Pair, PairBalance, PairSpec, PairStream};
 pub use predict::{predict_proba, softmax};
+pub use prototype::{Distance, LeaveOneOut, PrototypeFit, PrototypeSpec, fit_prototypes};
 pub use ridge::{RidgeSpec, fit_ridge};
+pub use sample::{BalancedSampler, ClassWeights, length_grouped, padding_share};
 pub use target_scale::TargetScale;
 pub use tune::{
     Guards, Job, Lessons, Objective, Outputs, Progress, State, StepTargets, TuneError, TunedPass, Unlabelled, Watch,

@@ -1,9 +1,10 @@
 //! Sentence pairs as lessons, for contrastive training.
 
 use headstart_core::{Batch, Objective as Learning, TargetRows, Targets, TrainingPlan};
-use headstart_train::{Lessons, TuneError};
+use headstart_train::{Lessons, PairSpec, PairStream, TuneError};
 
 use super::Start;
+use crate::Error;
 use crate::lessons::Material;
 
 /// A batch holds all first sentences, then all second ones.
@@ -16,20 +17,37 @@ pub(super) struct PairLessons<'a> {
 }
 
 impl<'a> PairLessons<'a> {
-    pub(super) fn new(start: &Start<'_>, material: &'a Material<'a>, plan: &TrainingPlan, seed: u64) -> Self {
-        let Learning::Pairs { n_a_text } = plan.objective else { unreachable!("checked by the caller") };
-        let Targets::Class(classes) = start.targets(start.train_idx) else {
-            unreachable!("the recipe is for classes")
+    pub(super) fn new(
+        start: &Start<'_>,
+        material: &'a Material<'a>,
+        plan: &TrainingPlan,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let (Learning::Pairs { n_a_text }, Targets::Class(classes)) =
+            (plan.objective, start.targets(start.train_idx))
+        else {
+            return Err(Error::request("pairs are made of classes", "choose another recipe"));
         };
-        PairLessons { material, classes, n_a_text, batch_size: plan.batch_size, seed }
+        let lessons = PairLessons { material, classes, n_a_text, batch_size: plan.batch_size, seed };
+        // What is wrong with the examples is said now, not in the first pass.
+        lessons.stream(0)?;
+        Ok(lessons)
+    }
+
+    fn stream(&self, pass: usize) -> Result<PairStream, Error> {
+        let spec = PairSpec {
+            n_iterations: Some(self.n_a_text as u64),
+            seed: self.seed.wrapping_add(pass as u64),
+            ..PairSpec::default()
+        };
+        Ok(PairStream::new(&self.classes, &spec)?)
     }
 }
 
 impl Lessons for PairLessons<'_> {
     fn pass(&self, pass: usize) -> Vec<Vec<usize>> {
-        let n_pairs = self.n_a_text * self.classes.len();
-        let pairs = headstart_train::pairs(&self.classes, n_pairs, self.seed.wrapping_add(pass as u64));
-        let all: Vec<(usize, usize)> = pairs.map(|p| (p.a, p.b)).collect();
+        let stream = self.stream(pass).expect("checked when it was made");
+        let all: Vec<(usize, usize)> = stream.iter().map(|p| (p.a, p.b)).collect();
         all.chunks(self.batch_size)
             .map(|c| c.iter().map(|p| p.0).chain(c.iter().map(|p| p.1)).collect())
             .collect()
@@ -45,4 +63,3 @@ impl Lessons for PairLessons<'_> {
         TargetRows { width: 1, values: (0..n).map(|i| f32::from(u8::from(same(i)))).collect() }
     }
 }
-

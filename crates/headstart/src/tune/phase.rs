@@ -6,7 +6,7 @@ use headstart_core::{Balance, BatchNorm, Objective as Learning, Phase, Targets, 
 use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{self, params_of, split_at_frontier};
 use headstart_graph::{Graph, Model, Weights};
-use headstart_train::{Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune};
+use headstart_train::{FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune};
 
 use super::{Start, ending, outputs_of, pairs::PairLessons};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
@@ -106,12 +106,19 @@ impl<'a> RunningPhase<'a> {
             let material = valid.expect("only called with a validation split");
             ending::mean_loss(network, material, &valid_rows, &loss).map_err(|e| TuneError::Outside(Box::new(e)))
         };
-        let pairs = matches!(plan.objective, Learning::Pairs { .. }).then(|| PairLessons::new(start, &self.train, plan, self.seed));
+        let pairs = matches!(plan.objective, Learning::Pairs { .. })
+            .then(|| PairLessons::new(start, &self.train, plan, self.seed))
+            .transpose()?;
         let unlabelled = Views::of(start, plan, self.seed)?;
         let objective = |loss: Loss| match (plan.objective, &unlabelled) {
             (Learning::Pairs { .. }, _) => Objective::Pairs,
-            (Learning::Consistency { threshold, weight, .. }, Some(views)) => {
-                Objective::Consistency { loss, unlabelled: views, threshold, weight }
+            (Learning::Consistency { threshold, weight, ratio }, Some(views)) => {
+                let spec = FixMatchSpec {
+                    threshold,
+                    unlabelled_weight: weight,
+                    n_unlabelled_per_labelled: ratio,
+                };
+                Objective::Consistency { loss, unlabelled: views, spec }
             }
             _ => Objective::Supervised(loss),
         };

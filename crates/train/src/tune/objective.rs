@@ -4,7 +4,7 @@ use headstart_core::{Array, Batch, Rng, TargetRows, TrainingPlan, Values};
 use headstart_engine::{BatchNormPolicy, EngineTensor, Gradients, Loss, LossInput, Network, TrainMode, pair_loss};
 
 use super::TuneError;
-use crate::MixSpec;
+use crate::{FixMatchSpec, MixSpec};
 
 /// A loss over batches.
 pub enum Objective<'a> {
@@ -19,10 +19,8 @@ pub enum Objective<'a> {
         loss: Loss,
         /// The unlabelled examples.
         unlabelled: &'a dyn Unlabelled,
-        /// Confidence from which an answer counts.
-        threshold: f64,
-        /// Weight of the unlabelled part.
-        weight: f64,
+        /// Threshold and weight.
+        spec: FixMatchSpec,
     },
 }
 
@@ -59,39 +57,34 @@ impl Objective<'_> {
         pass: usize,
         step: usize,
     ) -> Result<Option<(f64, Gradients)>, TuneError> {
-        let Objective::Consistency { unlabelled, threshold, weight, .. } = self else { return Ok(None) };
+        let Objective::Consistency { unlabelled, spec, .. } = self else { return Ok(None) };
         let [weak, strong] = unlabelled.views(pass, step)?;
         let answers = network.infer(&weak)?;
-        let Some(rows) = pseudo_labels(&answers, *threshold) else { return Ok(None) };
-        let n = answers.shape[0];
-        let n_sure = rows.values.iter().filter(|v| **v > 0.0).count();
+        let Values::F32(logits) = answers.values else { unreachable!("logits are f32") };
+        let width = answers.shape[1];
+        let mut weak: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
+        weak.chunks_exact_mut(width).for_each(crate::softmax);
+        let weak: Vec<f32> = weak.into_iter().map(|p| p as f32).collect();
+        let pseudo = spec.pseudo_labels(&weak, width)?;
+        if !pseudo.kept.contains(&true) {
+            return Ok(None);
+        }
+        // Rows of zeros cost nothing: only confident answers are labels.
+        let mut rows = TargetRows { width, values: vec![0.0; logits.len()] };
+        for (i, &label) in pseudo.label_idx.iter().enumerate().filter(|(i, _)| pseudo.kept[*i]) {
+            rows.values[i * width + label] = 1.0;
+        }
         let mut rng = Rng::stream(step as u64, 0x5ea1);
         let mode = TrainMode { rng: &mut rng, batch_norm: BatchNormPolicy::Frozen, n_segments: 1 };
         let loss = Loss::CrossEntropy { label_smoothing: 0.0, class_weights: None };
         let value = |made: LossInput<'_>| loss.value(made.output(), &rows, made.device);
         let (value, gradients) = network.train_gradients(&strong, learns, &value, mode)?;
         // The loss above is a mean over the confident ones; FixMatch's is one over all.
-        let share = weight * n_sure as f64 / n as f64;
+        let share = spec.unlabelled_weight * pseudo.kept_share();
         let mut scaled = Gradients::none();
         scaled.add_scaled(gradients, share);
         Ok(Some((share * f64::from(value), scaled)))
     }
-}
-
-/// One-hot rows of the confident answers and rows of zeros, which cost nothing, for the others; none if none is confident.
-fn pseudo_labels(logits: &Array, threshold: f64) -> Option<TargetRows> {
-    let Values::F32(values) = &logits.values else { unreachable!("logits are f32") };
-    let width = logits.shape[1];
-    let mut rows = vec![0.0f32; values.len()];
-    for (row, out) in values.chunks_exact(width).zip(rows.chunks_exact_mut(width)) {
-        let mut p: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
-        crate::softmax(&mut p);
-        let (best, sure) = p.iter().enumerate().fold((0, 0.0), |m, (i, &v)| if v > m.1 { (i, v) } else { m });
-        if sure >= threshold {
-            out[best] = 1.0;
-        }
-    }
-    rows.iter().any(|v| *v > 0.0).then_some(TargetRows { width, values: rows })
 }
 
 /// Mixes a batch of pictures and its targets by mixup or cutmix, if the plan says so.
@@ -113,17 +106,4 @@ pub(super) fn mix(
     let Values::F32(values) = mixed.targets.values else { unreachable!("shares are f32") };
     targets.rows.values = values;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_confident_answers_become_labels() {
-        let logits = Array::f32(&[3, 2], vec![9.0, 0.0, 0.1, 0.0, 0.0, 5.0]);
-        let rows = pseudo_labels(&logits, 0.95).unwrap();
-        assert_eq!(rows.values, [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
-        assert!(pseudo_labels(&Array::f32(&[1, 2], vec![0.1, 0.0]), 0.95).is_none());
-    }
 }
