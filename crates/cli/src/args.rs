@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use headstart::{FitOptions, LoadOptions, Recipe, SourceOptions, SplitName, SplitOptions, hyper};
+use headstart::{FitOptions, LoadOptions, Recipe, Resume, SourceOptions, SplitName, SplitOptions, hyper};
 
 /// Transfer learning: a published network and your small labelled folder or table in, a proven and sealed model out.
 #[derive(Parser)]
@@ -49,6 +49,8 @@ pub(crate) enum Verb {
     Predict(PredictArgs),
     /// Judge a bundle on labelled data
     Evaluate(EvaluateArgs),
+    /// Run a run again and compare the bundles, byte by byte
+    Verify(VerifyArgs),
     /// Write the frozen network's features of every example to a file
     Features(FeaturesArgs),
     /// List, show or fetch known source networks
@@ -156,9 +158,22 @@ pub(crate) struct PlanArgs {
     split: SplitArgs,
     #[command(flatten)]
     source: SourceArgs,
-    /// How to adapt the network: probe
+    /// How to adapt the network: probe, prototype, full, staged, gradual, last:N, bitfit, norm, lora, dora, ia3, adapter,
+    /// setfit, or auto (tries several, the best on the validation split)
     #[arg(long, default_value = "probe", value_name = "R")]
     recipe: String,
+    /// What changes examples while learning: none, light, medium, strong, or steps such as flip,crop=0.6-1,rotate=10
+    #[arg(long, default_value = "", value_name = "STEPS", hide_default_value = true)]
+    augment: String,
+    /// Layers that adapters stand beside, by name or pattern (`query`, `*.attention.*`); may be repeated
+    #[arg(long = "target", value_name = "PATTERN")]
+    targets: Vec<String>,
+    /// A folder of pictures without labels, to learn from by consistency (FixMatch)
+    #[arg(long, value_name = "DIR")]
+    unlabelled: Option<PathBuf>,
+    /// Seconds that `--recipe auto` may take
+    #[arg(long, value_name = "SECONDS")]
+    time_limit: Option<f64>,
     /// What the verdict compares: accuracy, balanced_accuracy, macro_f1, auroc, average_precision, rmse, mae or r2.
     /// Default: accuracy for classes, average_precision for labels, rmse for numbers
     #[arg(long, value_name = "NAME")]
@@ -184,6 +199,12 @@ pub(crate) struct FitArgs {
     /// On a verdict of harm, seal the transferred network all the same
     #[arg(long)]
     keep_transfer: bool,
+    /// Go on from the run's last checkpoint, if it has one: ends in the same bytes as a run that was never stopped
+    #[arg(long)]
+    resume: bool,
+    /// Least seconds between two checkpoints
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    checkpoint_every: f64,
 }
 
 #[derive(Args)]
@@ -207,6 +228,12 @@ pub(crate) struct EvaluateArgs {
     /// Judge only the examples of this part of data that come divided
     #[arg(long, value_name = "PART")]
     pub(crate) only: Option<Part>,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The folder of a run
+    pub(crate) run: PathBuf,
 }
 
 #[derive(Args)]
@@ -324,6 +351,13 @@ impl PlanArgs {
         options.split = self.split.options();
         options.seed = self.seed;
         options.baseline_budget = self.baseline_budget;
+        options.augmentation = self.augment.trim().to_string();
+        if options.augmentation == "none" {
+            options.augmentation.clear();
+        }
+        options.targets = self.targets.clone();
+        options.unlabelled = self.unlabelled.clone();
+        options.time_limit = self.time_limit;
         options.settings = headstart::Settings::parse(self.settings.iter().map(String::as_str))?;
         Ok(options)
     }
@@ -331,7 +365,8 @@ impl PlanArgs {
 
 impl FitArgs {
     pub(crate) fn options(&self) -> Result<FitOptions, headstart::Error> {
-        Ok(FitOptions { keep_transfer: self.keep_transfer, ..self.plan.options()? })
+        let resume = Resume { seconds: self.checkpoint_every, resume: self.resume };
+        Ok(FitOptions { keep_transfer: self.keep_transfer, resume, ..self.plan.options()? })
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use headstart::{Device, Error, FitOptions, FitSummary, Modality, Session, SessionOptions, Task, Verdict};
 
-use crate::args::{CheckArgs, Cli, DemoArgs, EvaluateArgs, FeaturesArgs, FitArgs, Global, PlanArgs, Verb};
+use crate::args::{
+    CheckArgs, Cli, DemoArgs, EvaluateArgs, FeaturesArgs, FitArgs, Global, PlanArgs, Verb, VerifyArgs,
+};
 use crate::output;
 use crate::progress::Bars;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Error> {
         Verb::Plan(args) => plan(&session, args, json),
         Verb::Predict(args) => predict::run(&session, args, json),
         Verb::Evaluate(args) => evaluate(&session, args, json),
+        Verb::Verify(args) => verify(&session, args, json),
         Verb::Features(args) => features(&session, args, json),
         Verb::Sources(args) => sources::run(&session, args, json),
         Verb::Check(args) => check(&session, args, json),
@@ -102,6 +105,18 @@ fn evaluate(session: &Session, args: &EvaluateArgs, json: bool) -> Result<u8, Er
         println!("note: these are the data that the bundle was fitted on; the numbers flatter it");
     }
     Ok(0)
+}
+
+fn verify(session: &Session, args: &VerifyArgs, json: bool) -> Result<u8, Error> {
+    let answer = headstart::verify(session, &args.run)?;
+    if json {
+        output::json(&answer);
+    } else if answer.same {
+        println!("the same: all {} files of the bundle came out byte for byte", answer.n_files);
+    } else {
+        println!("different: {}", answer.different.join(", "));
+    }
+    Ok(u8::from(!answer.same))
 }
 
 fn features(session: &Session, args: &FeaturesArgs, json: bool) -> Result<u8, Error> {

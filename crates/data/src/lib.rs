@@ -29,6 +29,7 @@ mod prepare;
 mod split;
 mod table;
 mod text;
+mod unlabelled;
 
 pub use augment::{Augmentation, StepForm, augmentation_steps, view_seed};
 pub use error::DataError;
@@ -36,3 +37,4 @@ pub use image::decode_thumbnail;
 pub use load::{LoadOptions, load};
 pub use prepare::{Prepared, Preparer};
 pub use split::{SplitOptions, split};
+pub use unlabelled::load_unlabelled;

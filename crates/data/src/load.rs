@@ -5,10 +5,12 @@ use std::path::Path;
 use headstart_core::{Dataset, Progress, Task};
 
 use crate::table::columns::Wanted;
+use serde::{Deserialize, Serialize};
+
 use crate::{DataError, assemble, folder, table};
 
 /// How to read a data set; all columns are found by name unless given.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// The column that holds the texts.
     pub text: Option<String>,

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 use headstart_core::{Dataset, Diagnostic, SealedTest, SplitName, Splits, Target};
 
+use serde::{Deserialize, Serialize};
+
 use crate::DataError;
 use crate::assemble::{note, some_of_having};
 
@@ -18,7 +20,7 @@ mod strata;
 use strata::Strata;
 
 /// How to divide a data set that was not given divided.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SplitOptions {
     /// Share of the examples that judge, above 0 and below 1.
     pub test_fraction: f64,

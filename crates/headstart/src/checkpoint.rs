@@ -32,7 +32,7 @@ pub(crate) struct Position {
     pub(crate) phase: usize,
     /// Curves of the finished phases of the running seed.
     pub(crate) curves: Vec<Vec<TunedPass>>,
-    progress: Option<Progress>,
+    pub(crate) progress: Option<Progress>,
 }
 
 /// The file of a run's checkpoint.
@@ -91,10 +91,10 @@ impl CheckpointFile {
             return Ok(None);
         }
         let tensors = load_weights(&self.path)?;
-        let position: Position = tensors
-            .get(POSITION)
-            .and_then(|json| serde_json::from_slice(json.bytes()).ok())
-            .ok_or_else(|| Error::request(format!("{} is no checkpoint", self.path.display()), "leave --resume out"))?;
+        let position: Position =
+            tensors.get(POSITION).and_then(|json| serde_json::from_slice(json.bytes()).ok()).ok_or_else(
+                || Error::request(format!("{} is no checkpoint", self.path.display()), "leave --resume out"),
+            )?;
         if position.fingerprint != fingerprint {
             return Err(Error::request(
                 format!("{} is the checkpoint of another plan or of other data", self.path.display()),

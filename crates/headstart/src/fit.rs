@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use headstart_core::{Dataset, Diagnostic, Features, Metric, Plan, SealedTest, SplitPlan, Splits};
-use headstart_data::{LoadOptions, Preparer, SplitOptions};
+use headstart_data::{Augmentation, LoadOptions, Preparer, SplitOptions};
 use headstart_graph::Preprocess;
 use headstart_graph::rewrite::{Tap, cut, tap_at};
 use headstart_recipe::{Facts, Recipe, Settings};
-use headstart_train::HeadFit;
+use headstart_train::{HeadFit, predict_head};
 
 use crate::prefix::{Extracted, Prefix};
 use crate::proof::Proof;
 use crate::rival::Rival;
 use crate::run::Run;
 use crate::runner::tokens_mean;
+use crate::tune::{Resume, Start, Tuned, tune};
+use crate::verify::Request;
 use crate::{Error, FitSummary, Session, Source, SourceOptions, record};
 
 /// A request for a fit.
@@ -43,6 +45,12 @@ pub struct FitOptions {
     pub augmentation: String,
     /// Layers that adapters stand beside, as patterns with `*`; the recipe's own if empty.
     pub targets: Vec<String>,
+    /// A folder of pictures without labels, to learn from by consistency.
+    pub unlabelled: Option<PathBuf>,
+    /// Checkpoints: how often, and whether to go on from one.
+    pub resume: Resume,
+    /// Seconds that `auto` may take; no bound if none.
+    pub time_limit: Option<f64>,
     /// On a verdict of harm, seal the transferred network all the same.
     pub keep_transfer: bool,
 }
@@ -63,6 +71,9 @@ impl FitOptions {
             settings: Settings::default(),
             augmentation: String::new(),
             targets: Vec::new(),
+            unlabelled: None,
+            resume: Resume { seconds: 30.0, resume: false },
+            time_limit: None,
             keep_transfer: false,
         }
     }
@@ -77,6 +88,8 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     /// What was noticed while dividing the data.
     pub(crate) notices: Vec<Diagnostic>,
+    /// Examples without labels, where there are some.
+    pub(crate) unlabelled: Option<Dataset>,
 }
 
 /// Decides a run and runs nothing.
@@ -87,26 +100,54 @@ pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan
 /// Fits, proves and seals; leaves a run folder at `out`.
 pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
     let run = Run::create(out)?;
-    let Prepared { dataset, mut splits, source, tap, plan, notices } = prepare(session, data, options)?;
+    let Prepared { dataset, mut splits, source, tap, plan, notices, unlabelled } =
+        prepare(session, data, options)?;
     run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
+    run.write("request.json", &serde_json::to_vec_pretty(&Request::of(data, options)).expect("plain data"))?;
     run.event("planned", &plan.split)?;
-    let seconds_prepared = run.seconds();
+    let mut clock = Clock::start(&run, "Read data and source, plan");
 
     let prefix = Prefix::new(session, &source.model, &cut(&source.model.graph, tap)?)?;
-    let (features, unread, extracted) =
+    let (features, unread, mut extracted) =
         prefix.extract(session, &dataset, &splits.train, "extracting features of the training split")?;
     let mut diagnostics = [dataset.diagnostics.clone(), notices, unread].concat();
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
-    run.event(
-        "extracted",
-        serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached}),
-    )?;
-    let seconds_features = run.seconds();
+    let facts = serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached});
+    run.event("extracted", facts)?;
+    clock.lap("Extract features");
 
     let head = fit_head(session, &dataset, &features, &plan)?;
     head.notes.iter().for_each(|note| session.observer.note(note));
     run.event("fitted", serde_json::json!({"l2": head.l2, "cv": head.cv.len()}))?;
-    let seconds_head = run.seconds();
+    clock.lap("Fit the head");
+
+    let tuned = plan
+        .training
+        .is_some()
+        .then(|| -> Result<Tuned, Error> {
+            let (valid, _, _) =
+                prefix.extract(session, &dataset, &splits.valid, "reading the validation split")?;
+            let start = Start {
+                session,
+                model: &source.model,
+                dataset: &dataset,
+                plan: &plan,
+                tap: options.tap.as_deref(),
+                train_idx: &features.example_idx,
+                valid_idx: &valid.example_idx,
+                head: &head,
+                unlabelled: unlabelled.as_ref(),
+            };
+            tune(&start, &run, &options.resume)
+        })
+        .transpose()?;
+    if let Some(tuned) = &tuned {
+        tuned.notes.iter().for_each(|note| session.observer.note(note));
+        extracted.n_computed += tuned.extracted.n_computed;
+        extracted.n_cached += tuned.extracted.n_cached;
+        run.event("tuned", serde_json::json!({"valid_loss": tuned.valid_loss}))?;
+    }
+    clock.lap("Train the network");
 
     let mut rival = plan
         .baseline
@@ -117,36 +158,64 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         rival.train()?;
         run.event("rival trained", serde_json::json!({"curve": rival.curve()}))?;
     }
-    let seconds_rival = run.seconds();
+    clock.lap("Train the rival from random weights");
 
     // The seal of the test split breaks here, once; nothing above could read it.
-    let (test_features, unread, extracted_test) = open_test(session, &prefix, &dataset, &mut splits.test)?;
-    run.event("test opened", serde_json::json!({"examples": test_features.len()}))?;
+    let (test, unread, extracted_test) = open_test(session, &prefix, &dataset, &mut splits.test)?;
+    run.event("test opened", serde_json::json!({"examples": test.len()}))?;
     diagnostics.extend(unread);
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
+    extracted.n_computed += extracted_test.n_computed;
+    extracted.n_cached += extracted_test.n_cached;
     let train_targets = dataset.targets(&features.example_idx);
-    let mut proof = Proof::of(&dataset, &plan, &head, &test_features, &train_targets, rival.as_mut())?;
+    let of_probe = predict_head(dataset.task, &test, &head.weight, &head.bias);
+    let mut others = Vec::new();
+    if let Some(rival) = &mut rival {
+        others.push(("scratch", rival.predict(&test.example_idx)?));
+    }
+    let outputs = match &tuned {
+        Some(tuned) => {
+            others.push(("probe", of_probe));
+            tuned.predict(session, &source.model, &dataset, &test.example_idx)?
+        }
+        None => of_probe,
+    };
+    let mut proof = Proof::of(&dataset, &plan, &test.example_idx, outputs, &train_targets, &others)?;
+    clock.lap("Judge on the test split");
     let fitted = record::Fitted {
         dataset: &dataset,
         plan: &plan,
         source: &source,
         tap,
         head: &head,
+        tuned: tuned.as_ref(),
         train_targets: &train_targets,
         diagnostics: &diagnostics,
-        extracted: Extracted {
-            n_computed: extracted.n_computed + extracted_test.n_computed,
-            n_cached: extracted.n_cached + extracted_test.n_cached,
-        },
-        timings: vec![
-            ("Read data and source, plan", seconds_prepared),
-            ("Extract features", seconds_features - seconds_prepared),
-            ("Fit the head", seconds_head - seconds_features),
-            ("Train the rival from random weights", seconds_rival - seconds_head),
-            ("Judge on the test split", run.seconds() - seconds_rival),
-        ],
+        extracted,
+        timings: clock.laps,
     };
     record::leave(session, &run, options, &fitted, &mut proof, rival)
+}
+
+/// Where the time of a run goes.
+struct Clock<'a> {
+    run: &'a Run,
+    last: f64,
+    laps: Vec<(&'static str, f64)>,
+}
+
+impl<'a> Clock<'a> {
+    /// What happened so far was `first`.
+    fn start(run: &'a Run, first: &'static str) -> Self {
+        let last = run.seconds();
+        Clock { run, last, laps: vec![(first, last)] }
+    }
+
+    fn lap(&mut self, what: &'static str) {
+        let now = self.run.seconds();
+        self.laps.push((what, now - self.last));
+        self.last = now;
+    }
 }
 
 pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> Result<Prepared, Error> {
@@ -162,6 +231,9 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("pass --metric {}, or another --task", allowed[0]),
         ));
     }
+    if !options.augmentation.is_empty() {
+        Augmentation::parse(&options.augmentation, dataset.modality)?;
+    }
     // Divided before the source is fetched: a wrong request should fail before a long download.
     let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
     let source = Source::open(session, &options.source, &options.source_options)?;
@@ -175,6 +247,7 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("choose a source for {}s from `headstart sources`", dataset.modality),
         ));
     }
+    let unlabelled = options.unlabelled.as_deref().map(headstart_data::load_unlabelled).transpose()?;
     let train_counts = dataset.targets(&splits.train).class_counts(dataset.classes.len());
     let preparer = Preparer::new(&source.model.preprocess, source.model.tokenizer.as_deref())?;
     let sample: Vec<_> = splits.train.iter().take(256).map(|&i| &dataset.examples[i].input).collect();
@@ -208,17 +281,17 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         seed: options.seed,
         augmentation: &options.augmentation,
         targets: &options.targets,
-        n_unlabelled: 0,
+        n_unlabelled: unlabelled.as_ref().map_or(0, |u| u.examples.len()),
         settings: options.settings.clone(),
     })?;
     let tap = match &options.tap {
         Some(path) => tap_at(&source.model.graph, path)?,
         None => headstart_graph::rewrite::tap(&source.model.graph)?,
     };
-    Ok(Prepared { dataset, splits, source, tap, plan, notices })
+    Ok(Prepared { dataset, splits, source, tap, plan, notices, unlabelled })
 }
 
-fn fit_head(
+pub(crate) fn fit_head(
     session: &Session,
     dataset: &Dataset,
     features: &Features,

@@ -97,8 +97,11 @@ impl<'a> Material<'a> {
         material.hold()?;
         let mut extracted = Extracted::default();
         if let Some(graph) = prefix {
-            let outputs =
-                graph.outputs().iter().map(|o| (o.name.clone(), graph.value(o.value).shape.0.clone())).collect();
+            let outputs = graph
+                .outputs()
+                .iter()
+                .map(|o| (o.name.clone(), graph.value(o.value).shape.0.clone()))
+                .collect();
             let prefix = Prefix::new(session, model, graph)?.augmented(augmentation);
             let mut frontier = Frontier { prefix, outputs, rows: HashMap::new() };
             extracted = material.fill(&mut frontier)?;
@@ -183,7 +186,9 @@ impl<'a> Material<'a> {
         if needs_raw {
             let prepare = |(&i, w): (&usize, &Wanted<'_>)| match (&self.held[i], w.view.seed) {
                 (Some(held), None) => Ok(held.clone()),
-                (_, Some(seed)) => Ok(self.preparer.prepare_view(w.view.input, &self.views.augmentation, seed)?),
+                (_, Some(seed)) => {
+                    Ok(self.preparer.prepare_view(w.view.input, &self.views.augmentation, seed)?)
+                }
                 (None, None) => Ok(self.preparer.prepare(w.view.input)?),
             };
             let prepared: Vec<Prepared> =
@@ -211,7 +216,9 @@ impl Frontier {
         let rows: Vec<&[f32]> = wanted
             .iter()
             .map(|w| self.rows.get(&w.key).or_else(|| computed.get(&w.key)).map(Vec::as_slice))
-            .map(|row| row.ok_or_else(|| Error::request("an example cannot be read any more", "run it again")))
+            .map(|row| {
+                row.ok_or_else(|| Error::request("an example cannot be read any more", "run it again"))
+            })
             .collect::<Result<_, Error>>()?;
         // Elements that do not depend on the sequence, and those for each of its positions.
         let per = |dims: &[Dim]| -> usize { dims[1..].iter().filter_map(Dim::fixed).product() };

@@ -34,6 +34,7 @@ mod session;
 mod source;
 mod tune;
 mod unlabelled;
+mod verify;
 
 pub use bench::{BenchOptions, BenchReport, BenchWork, bench};
 pub use check::{CheckReport, check};
@@ -46,6 +47,8 @@ pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use session::{Observer, Session, SessionOptions, Silent};
 pub use source::{Source, SourceOptions, build_architecture, modality};
+pub use tune::Resume;
+pub use verify::{Verification, verify};
 
 pub use headstart_core::{
     Diagnostic, Input, Metric, Modality, NumberSummary, Plan, SplitName, Task, UnknownName, Verdict,

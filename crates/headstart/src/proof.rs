@@ -1,11 +1,9 @@
 //! The proof: the model beside what it must beat, on the test split, once.
 
-use headstart_core::{Comparison, Dataset, Features, Interval, Metrics, Plan, Targets, Verdict};
-use headstart_train::{HeadFit, predict_head};
+use headstart_core::{Comparison, Dataset, Interval, Metrics, Plan, Targets, Verdict};
 use headstart_trust::{Judgement, Simplest, judge};
 
 use crate::Error;
-use crate::rival::Rival;
 
 /// Resamples of every bootstrap.
 pub(crate) const RESAMPLES: usize = 10_000;
@@ -26,35 +24,21 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Judges the head, the simplest baseline and the rival on the same examples.
+    /// Judges outputs `[n, n_outputs]` for some examples beside the simplest baseline and what others, by name, said of
+    /// them.
     pub(crate) fn of(
-        dataset: &Dataset,
-        plan: &Plan,
-        head: &HeadFit,
-        test: &Features,
-        train: &Targets,
-        rival: Option<&mut Rival<'_>>,
-    ) -> Result<Self, Error> {
-        let outputs = predict_head(dataset.task, test, &head.weight, &head.bias);
-        let scratch = rival.map(|rival| rival.predict(&test.example_idx)).transpose()?;
-        Proof::of_outputs(dataset, plan, &test.example_idx, outputs, train, scratch)
-    }
-
-    /// Judges outputs `[n, n_outputs]` for some examples beside the simplest baseline and what the rival from random
-    /// weights said of them.
-    pub(crate) fn of_outputs(
         dataset: &Dataset,
         plan: &Plan,
         example_idx: &[usize],
         outputs: Vec<f32>,
         train: &Targets,
-        scratch: Option<Vec<f32>>,
+        others: &[(&'static str, Vec<f32>)],
     ) -> Result<Self, Error> {
         let (k, truth) = (dataset.n_outputs(), dataset.targets(example_idx));
         let simplest = Simplest::of(train, k);
         let constant = simplest.predict(truth.len());
         let mut baselines: Vec<(&str, &[f32])> = vec![(simplest.name, &constant)];
-        baselines.extend(scratch.as_deref().map(|outputs| ("scratch", outputs)));
+        baselines.extend(others.iter().map(|(name, outputs)| (*name, outputs.as_slice())));
         let Judgement { score, score_ci95, comparisons, verdict } =
             judge(plan.metric, k, &outputs, &baselines, &truth, RESAMPLES, plan.seed)?;
         let metrics = Metrics::of(&dataset.classes, &outputs, &truth);

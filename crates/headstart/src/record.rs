@@ -27,6 +27,7 @@ use crate::prefix::Extracted;
 use crate::proof::{Proof, measures, predictions};
 use crate::rival::Rival;
 use crate::run::{Run, peak_mb};
+use crate::tune::Tuned;
 use crate::{Error, Session, Source};
 
 /// Diagnostics that the report lists; the rest is counted.
@@ -43,6 +44,8 @@ pub(crate) struct Fitted<'a> {
     pub(crate) source: &'a Source,
     pub(crate) tap: Tap,
     pub(crate) head: &'a HeadFit,
+    /// The trained network, where the plan trains one.
+    pub(crate) tuned: Option<&'a Tuned>,
     pub(crate) train_targets: &'a Targets,
     pub(crate) diagnostics: &'a [Diagnostic],
     pub(crate) extracted: Extracted,
@@ -165,8 +168,8 @@ pub(crate) fn leave(
     let seconds: BTreeMap<&'static str, f64> = [
         ("total", seconds_total),
         ("features", fitted.timings[1].1),
-        ("train", fitted.timings[2].1),
-        ("scratch", fitted.timings[3].1),
+        ("train", fitted.timings[2].1 + fitted.timings[3].1),
+        ("scratch", fitted.timings[4].1),
     ]
     .into_iter()
     .map(|(name, s)| (name, (s * 1000.0).round() / 1000.0))
@@ -231,13 +234,17 @@ fn winner(
         return Ok(Winner { graph: rival.graph.clone(), weights, preprocess: rival.preprocess.clone() });
     }
     let model = &fitted.source.model;
+    if let (None, Some(tuned)) = (fallback, fitted.tuned) {
+        let (graph, weights) = (tuned.graph.clone(), tuned.weights.clone());
+        return Ok(Winner { graph, weights, preprocess: model.preprocess.clone() });
+    }
     let k = fitted.dataset.n_outputs();
     let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k })?;
     let width = fitted.plan.feature_width;
     let (weight, bias) = match fallback {
+        None | Some("probe") => (fitted.head.weight.clone(), fitted.head.bias.clone()),
         // No feature counts; the bias alone says what the simplest baseline says.
         Some(_) => (vec![0.0; k * width], constant_bias(fitted.train_targets, k)),
-        None => (fitted.head.weight.clone(), fitted.head.bias.clone()),
     };
     let mut weights = Weights::new();
     for (_, name, _) in graph.params() {

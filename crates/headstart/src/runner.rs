@@ -62,16 +62,6 @@ impl Runner {
         Runner { augmentation, ..self }
     }
 
-    /// The network's graph, folded.
-    pub(crate) fn graph(&self) -> &Graph {
-        self.network.graph()
-    }
-
-    /// What examples are prepared by.
-    pub(crate) fn preparer(&self) -> &Preparer {
-        &self.preparer
-    }
-
     /// One example or view as the network takes it.
     pub(crate) fn prepare(&self, view: &View<'_>) -> Result<Prepared, DataError> {
         match view.seed {
@@ -167,7 +157,9 @@ impl Runner {
         for output in self.network.infer_all(&self.preparer.batch(prepared))? {
             let Values::F32(values) = output.values else { unreachable!("a network's output is f32") };
             let width = values.len() / prepared.len();
-            rows.iter_mut().zip(values.chunks_exact(width)).for_each(|(row, part)| row.extend_from_slice(part));
+            rows.iter_mut()
+                .zip(values.chunks_exact(width))
+                .for_each(|(row, part)| row.extend_from_slice(part));
         }
         Ok(rows)
     }

@@ -48,7 +48,7 @@ impl Unlabelled for Views<'_> {
     fn views(&self, _pass: usize, step: usize) -> Result<[Batch; 2], TuneError> {
         let n = self.dataset.examples.len();
         let drawn = self.spec.unlabelled_batch(step as u64, self.batch_size, n, self.seed);
-        let batch = |augmentation: &Augmentation, view: u64| {
+        let batch = |augmentation: &Augmentation, view: u64| -> Result<Batch, TuneError> {
             let prepare = |&i: &usize| {
                 let e = &self.dataset.examples[i];
                 self.preparer.prepare_view(&e.input, augmentation, view_seed(&e.hash, view, self.seed))

@@ -75,7 +75,13 @@ impl FixMatchSpec {
     /// pass.sort_unstable();
     /// assert!(pass.into_iter().eq(0..12));
     /// ```
-    pub fn unlabelled_batch(&self, step: u64, n_labelled: usize, n_unlabelled: usize, seed: u64) -> Vec<usize> {
+    pub fn unlabelled_batch(
+        &self,
+        step: u64,
+        n_labelled: usize,
+        n_unlabelled: usize,
+        seed: u64,
+    ) -> Vec<usize> {
         let n = n_unlabelled as u64;
         if n == 0 {
             return Vec::new();

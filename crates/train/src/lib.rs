@@ -16,12 +16,12 @@ mod objective;
 mod pairs;
 mod permutation;
 mod predict;
-mod ridge;
 mod prototype;
+mod ridge;
 mod sample;
 mod standardise;
-mod tune;
 mod target_scale;
+mod tune;
 
 pub use cv::CvPoint;
 pub use distribution_alignment::DistributionAlignment;
@@ -38,6 +38,6 @@ pub use ridge::{RidgeSpec, fit_ridge};
 pub use sample::{BalancedSampler, ClassWeights, length_grouped, padding_share};
 pub use target_scale::TargetScale;
 pub use tune::{
-    Guards, Job, Lessons, Objective, Outputs, Progress, State, StepTargets, TuneError, TunedPass, Unlabelled, Watch,
-    find_lr, fine_tune, interpolate, mean, relation,
+    Guards, Job, Lessons, Objective, Outputs, Progress, State, StepTargets, TuneError, TunedPass, Unlabelled,
+    Watch, find_lr, fine_tune, interpolate, mean, relation,
 };

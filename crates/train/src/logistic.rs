@@ -188,7 +188,11 @@ fn fit_targets(
     Ok(HeadFit { weight, bias, l2, cv, n_iterations, converged, notes })
 }
 
-pub(crate) fn check_classes(features: &Features, labels: &[usize], n_classes: usize) -> Result<(), TrainError> {
+pub(crate) fn check_classes(
+    features: &Features,
+    labels: &[usize],
+    n_classes: usize,
+) -> Result<(), TrainError> {
     let mut n_of_class = vec![0usize; n_classes];
     for (row, &class_idx) in labels.iter().enumerate() {
         *n_of_class.get_mut(class_idx).ok_or(TrainError::LabelOutOfRange { row, class_idx, n_classes })? += 1;

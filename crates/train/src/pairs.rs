@@ -181,7 +181,8 @@ impl PairStream {
         let (round, place) = (number / n_turns, number % n_turns);
         let turn = Permutation::new(n_turns, Rng::stream(key, round).next_u64()).at(place);
         let (c, d) = two_of(turn);
-        let ([c, c_end], [d, d_end]) = [c, d].map(|i| [self.starts[i as usize], self.starts[i as usize + 1]]).into();
+        let ([c, c_end], [d, d_end]) =
+            [c, d].map(|i| [self.starts[i as usize], self.starts[i as usize + 1]]).into();
         let pair = draw((c_end - c) * (d_end - d), round, Rng::stream(!key, turn).next_u64());
         (c + pair / (d_end - d), d + pair % (d_end - d))
     }

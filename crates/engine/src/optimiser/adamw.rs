@@ -39,6 +39,11 @@ impl AdamW {
         let rates = Rates::default();
         AdamW { lr, weight_decay, rates, steps: HashMap::new(), moments: HashMap::new() }
     }
+
+    /// The same with rates by parameter.
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self { rates, ..self }
+    }
 }
 
 impl Optimiser for AdamW {

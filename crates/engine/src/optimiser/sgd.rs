@@ -31,6 +31,11 @@ impl Sgd {
     pub fn new(lr: f64, momentum: f64, weight_decay: f64) -> Self {
         Sgd { lr, momentum, weight_decay, rates: Rates::default(), velocity: HashMap::new() }
     }
+
+    /// The same with rates by parameter.
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self { rates, ..self }
+    }
 }
 
 impl Optimiser for Sgd {

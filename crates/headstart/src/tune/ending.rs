@@ -3,12 +3,14 @@
 use headstart_core::{Array, Interpolation, TargetRows, Values};
 use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, merge};
-use headstart_graph::{Graph, Weights};
+use headstart_graph::{Graph, Model, Output, Tensor, Weights};
 use headstart_train::{Lessons, interpolate, relation};
 
 use super::Start;
 use crate::Error;
+use crate::fit::fit_head;
 use crate::lessons::{Material, Part};
+use crate::prefix::Prefix;
 
 /// Examples that are judged at once.
 const BATCH: usize = 32;
@@ -78,7 +80,8 @@ pub(super) fn interpolated(
             let mut best = (f64::INFINITY, 1.0);
             for tenth in (0..=10).rev() {
                 let share = f64::from(tenth) / 10.0;
-                let loss = valid_loss(start, graph, &interpolate(from, &to, share)?)?.unwrap_or(f64::INFINITY);
+                let loss =
+                    valid_loss(start, graph, &interpolate(from, &to, share)?)?.unwrap_or(f64::INFINITY);
                 if loss < best.0 {
                     best = (loss, share);
                 }
@@ -107,4 +110,23 @@ pub(super) fn source_relation(
         sum.extend(more);
     }
     Ok(relation(&all, &start.targets(start.train_idx), start.dataset.classes.len()))
+}
+
+/// A trunk that was trained without a head gets one: the convex head, fitted on its features.
+pub(super) fn with_new_head(start: &Start<'_>, weights: &Weights) -> Result<(Graph, Weights), Error> {
+    let graph =
+        without_extra_outputs(&headstart_recipe::network(&start.model.graph, start.tap, start.plan)?)?;
+    let head = graph.find("head")?;
+    let features = graph.producer(head).expect("found by its path").inputs[0];
+    let trunk = cut_at(&graph, &[Output { name: "features".into(), value: features }])?;
+    let model = Model { weights: weights.clone(), ..start.model.clone() };
+    let prefix = Prefix::new(start.session, &model, &trunk)?;
+    let stage = "extracting the tuned features";
+    let (rows, _, _) = prefix.extract(start.session, start.dataset, start.train_idx, stage)?;
+    let fitted = fit_head(start.session, start.dataset, &rows, start.plan)?;
+    let mut weights = weights.clone();
+    let (k, width) = (start.dataset.n_outputs(), start.plan.feature_width);
+    weights.insert("head.weight", Tensor::from_f32(&[k, width], &fitted.weight)?);
+    weights.insert("head.bias", Tensor::from_f32(&[k], &fitted.bias)?);
+    Ok((graph, weights))
 }

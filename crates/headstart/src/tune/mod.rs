@@ -5,7 +5,8 @@ mod pairs;
 mod phase;
 
 use headstart_core::{
-    Balance, Dataset, HeadStart, Objective as Learning, Plan, Regulariser, TargetRows, Targets, Task, TrainingPlan,
+    Array, Balance, Dataset, HeadStart, Objective as Learning, Plan, Regulariser, TargetRows, Targets, Task,
+    TrainingPlan,
 };
 use headstart_engine::{Loss, fill_missing};
 use headstart_graph::rewrite::{cut_at, start_magnitudes};
@@ -14,8 +15,9 @@ use headstart_train::{HeadFit, Outputs, TargetScale, TunedPass, mean};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile, Position};
 use crate::prefix::Extracted;
-use crate::rival::in_original_unit;
+use crate::rival::{in_original_unit, outputs};
 use crate::run::Run;
+use crate::runner::{Runner, View};
 use crate::{Error, Session};
 use ending::{interpolated, merged, valid_loss, without_extra_outputs};
 use phase::RunningPhase;
@@ -51,10 +53,37 @@ pub(crate) struct Tuned {
     pub(crate) notes: Vec<String>,
 }
 
+impl Tuned {
+    /// Outputs `[n, n_outputs]` for some examples, as the task reads them.
+    pub(crate) fn predict(
+        &self,
+        session: &Session,
+        model: &Model,
+        dataset: &Dataset,
+        example_idx: &[usize],
+    ) -> Result<Vec<f32>, Error> {
+        let tokenizer = model.tokenizer.as_deref();
+        let runner = Runner::new(&self.graph, &self.weights, &model.preprocess, tokenizer, &session.device)?;
+        let views: Vec<View<'_>> =
+            example_idx.iter().map(|&i| View { input: &dataset.examples[i].input, seed: None }).collect();
+        let rows = runner.run(&views, &|_| {})?;
+        rows.into_iter()
+            .map(|row| {
+                let row = row?;
+                Ok(outputs(dataset.task, &Array::f32(&[1, row.len()], row)))
+            })
+            .collect::<Result<Vec<_>, Error>>()
+            .map(|rows| rows.concat())
+    }
+}
+
 /// How often checkpoints are written, and whether to go on from one.
-pub(crate) struct Resume {
-    pub(crate) seconds: f64,
-    pub(crate) resume: bool,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resume {
+    /// Least seconds between two checkpoints.
+    pub seconds: f64,
+    /// Go on from the run's checkpoint, if it has one.
+    pub resume: bool,
 }
 
 /// Trains what the plan says.
@@ -66,8 +95,14 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
     let mut kept = if resume.resume { file.read(&fingerprint)? } else { None }.unwrap_or_default();
     kept.position.fingerprint = fingerprint;
     let first = start.weights(&graph, 0)?;
-    let mut tuned =
-        Tuned { graph: graph.clone(), weights: Weights::new(), curves: Vec::new(), extracted: Extracted::default(), valid_loss: None, notes: Vec::new() };
+    let mut tuned = Tuned {
+        graph: graph.clone(),
+        weights: Weights::new(),
+        curves: Vec::new(),
+        extracted: Extracted::default(),
+        valid_loss: None,
+        notes: Vec::new(),
+    };
     while kept.finished.len() < plan.n_seeds {
         let seed_idx = kept.finished.len();
         let weights = start.weights(&graph, seed_idx)?;
@@ -82,12 +117,18 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
     let soup = mean(&kept.finished)?;
     let whole = whole_weights(&graph, &first, &soup)?;
     let (graph, ends) = (without_extra_outputs(&graph)?, [first, whole]);
-    let mut merged = ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
+    let mut merged =
+        ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
     let (tuned_graph, tuned_weights) = merged.pop().expect("two were merged");
     let (_, start_weights) = merged.pop().expect("two were merged");
     let (share, weights) = interpolated(start, &tuned_graph, &start_weights, tuned_weights)?;
     if let Some(share) = share {
         tuned.notes.push(format!("the weights are {:.0} % tuned and the rest the start's", 100.0 * share));
+    }
+    if matches!(plan.objective, Learning::Pairs { .. }) {
+        (tuned.graph, tuned.weights) = ending::with_new_head(start, &weights)?;
+        file.remove();
+        return Ok(tuned);
     }
     tuned.valid_loss = valid_loss(start, &tuned_graph, &weights)?;
     let scale = TargetScale::of(&start.targets(start.train_idx));
@@ -120,7 +161,9 @@ impl Start<'_> {
             counts.iter().map(|&c| n / (k * c.max(1) as f32)).collect()
         });
         match self.plan.task {
-            Task::Classification => Loss::CrossEntropy { label_smoothing: plan.label_smoothing, class_weights },
+            Task::Classification => {
+                Loss::CrossEntropy { label_smoothing: plan.label_smoothing, class_weights }
+            }
             task => Loss::of_task(task),
         }
     }
@@ -172,7 +215,8 @@ fn trained_graph(start: &Start<'_>) -> Result<Graph, Error> {
     }
     if has(|r| matches!(r, Regulariser::Delta { .. })) {
         let maps = maps(&graph);
-        outputs.extend(maps.into_iter().enumerate().map(|(i, value)| Output { name: format!("map{i}"), value }));
+        outputs
+            .extend(maps.into_iter().enumerate().map(|(i, value)| Output { name: format!("map{i}"), value }));
     }
     Ok(cut_at(&graph, &outputs)?)
 }

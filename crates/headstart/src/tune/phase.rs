@@ -6,7 +6,9 @@ use headstart_core::{Balance, BatchNorm, Objective as Learning, Phase, Targets, 
 use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{self, params_of, split_at_frontier};
 use headstart_graph::{Graph, Model, Weights};
-use headstart_train::{FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune};
+use headstart_train::{
+    FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune,
+};
 
 use super::{Start, ending, outputs_of, pairs::PairLessons};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
@@ -41,7 +43,9 @@ impl<'a> RunningPhase<'a> {
         let lr_max: BTreeMap<String, f64> = phase
             .rates
             .iter()
-            .flat_map(|r| params_of(graph, &r.group, r.part).into_iter().map(|name| (name.to_string(), r.lr_max)))
+            .flat_map(|r| {
+                params_of(graph, &r.group, r.part).into_iter().map(|name| (name.to_string(), r.lr_max))
+            })
             .collect();
         let mut parts = split_at_frontier(graph, &|name| lr_max.contains_key(name))?;
         // Mixing wants the pictures themselves, and what cannot be stacked cannot be kept.
@@ -104,7 +108,8 @@ impl<'a> RunningPhase<'a> {
         let valid = self.valid.as_ref();
         let validate = |network: &Network| -> Result<f64, TuneError> {
             let material = valid.expect("only called with a validation split");
-            ending::mean_loss(network, material, &valid_rows, &loss).map_err(|e| TuneError::Outside(Box::new(e)))
+            ending::mean_loss(network, material, &valid_rows, &loss)
+                .map_err(|e| TuneError::Outside(Box::new(e)))
         };
         let pairs = matches!(plan.objective, Learning::Pairs { .. })
             .then(|| PairLessons::new(start, &self.train, plan, self.seed))
@@ -113,11 +118,8 @@ impl<'a> RunningPhase<'a> {
         let objective = |loss: Loss| match (plan.objective, &unlabelled) {
             (Learning::Pairs { .. }, _) => Objective::Pairs,
             (Learning::Consistency { threshold, weight, ratio }, Some(views)) => {
-                let spec = FixMatchSpec {
-                    threshold,
-                    unlabelled_weight: weight,
-                    n_unlabelled_per_labelled: ratio,
-                };
+                let spec =
+                    FixMatchSpec { threshold, unlabelled_weight: weight, n_unlabelled_per_labelled: ratio };
                 Objective::Consistency { loss, unlabelled: views, spec }
             }
             _ => Objective::Supervised(loss),

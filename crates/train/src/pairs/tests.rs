@@ -89,7 +89,10 @@ fn one_example_of_a_class_is_paired_with_itself_and_one_class_is_refused() {
     assert!(matches!(PairStream::new(&[4, 4], &spec), Err(TrainError::OneClass { class_idx: 4 })));
     assert!(PairStream::new(&[], &spec).is_err());
     let none = PairSpec { n_pairs_max: Some(0), ..spec };
-    assert_eq!(PairStream::new(&[0, 1], &none).unwrap_err().to_string(), "most pairs is 0; allowed: 1 and above");
+    assert_eq!(
+        PairStream::new(&[0, 1], &none).unwrap_err().to_string(),
+        "most pairs is 0; allowed: 1 and above"
+    );
 }
 
 #[test]

@@ -11,9 +11,7 @@ mod objective;
 use std::collections::BTreeMap;
 
 use headstart_core::{Batch, BatchNorm, OptimiserPlan, Rng, TargetRows, TrainingPlan};
-use headstart_engine::{
-    AdamW, BatchNormPolicy, Gradients, Network, Optimiser, Rate, Rates, Sgd, TrainMode,
-};
+use headstart_engine::{AdamW, BatchNormPolicy, Gradients, Network, Optimiser, Rate, Rates, Sgd, TrainMode};
 use headstart_graph::{Tensor, Weights};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +19,6 @@ pub use average::{mean, mix as interpolate};
 pub use error::TuneError;
 pub use guard::{Guards, Outputs, relation};
 pub use objective::{Objective, StepTargets, Unlabelled};
-
 
 /// What the loop asks of whoever has the examples.
 pub trait Lessons {
@@ -114,7 +111,11 @@ const BEST: &str = "best.";
 ///
 /// # Errors
 /// What lessons, network or watcher report; [`TuneError::Engine`] if a loss is not a number any more.
-pub fn fine_tune(network: &mut Network, mut job: Job<'_>, resume: Option<State>) -> Result<Vec<TunedPass>, TuneError> {
+pub fn fine_tune(
+    network: &mut Network,
+    mut job: Job<'_>,
+    resume: Option<State>,
+) -> Result<Vec<TunedPass>, TuneError> {
     let plan = job.plan;
     let mut optimiser = optimiser(plan, &job.lr_max);
     let mut mean = (plan.ema_decay > 0.0).then(|| learned(network, &job)).transpose()?;
@@ -251,9 +252,9 @@ fn optimiser(plan: &TrainingPlan, lr_max: &BTreeMap<String, f64>) -> Box<dyn Opt
     let rate = |(name, &lr): (&String, &f64)| (name.clone(), Rate { lr_scale: lr, decays: decays(name) });
     let rates = Rates(lr_max.iter().map(rate).collect());
     match plan.optimiser {
-        OptimiserPlan::AdamW { weight_decay } => Box::new(AdamW { rates, ..AdamW::new(1.0, weight_decay) }),
+        OptimiserPlan::AdamW { weight_decay } => Box::new(AdamW::new(1.0, weight_decay).with_rates(rates)),
         OptimiserPlan::Sgd { momentum, weight_decay } => {
-            Box::new(Sgd { rates, ..Sgd::new(1.0, momentum, weight_decay) })
+            Box::new(Sgd::new(1.0, momentum, weight_decay).with_rates(rates))
         }
     }
 }

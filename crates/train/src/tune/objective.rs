@@ -1,7 +1,9 @@
 //! What the steps of a training make small: the task's loss, cosines of pairs, or agreement of views.
 
 use headstart_core::{Array, Batch, Rng, TargetRows, TrainingPlan, Values};
-use headstart_engine::{BatchNormPolicy, EngineTensor, Gradients, Loss, LossInput, Network, TrainMode, pair_loss};
+use headstart_engine::{
+    BatchNormPolicy, EngineTensor, Gradients, Loss, LossInput, Network, TrainMode, pair_loss,
+};
 
 use super::TuneError;
 use crate::{FixMatchSpec, MixSpec};

@@ -12,7 +12,13 @@ use headstart_core::{Array, Values};
 use headstart_engine::{Device, EngineTensor, add_scaled, host, projected_square};
 
 /// Adds the term.
-pub(super) fn add(loss: EngineTensor, features: EngineTensor, strength: f64, k: usize, device: &Device) -> EngineTensor {
+pub(super) fn add(
+    loss: EngineTensor,
+    features: EngineTensor,
+    strength: f64,
+    k: usize,
+    device: &Device,
+) -> EngineTensor {
     match host(&features).ok().and_then(|f| smallest(&f, k)) {
         Some(u) => add_scaled(loss, projected_square(features, &u, device), strength),
         // Features that are no numbers fail in the loss itself, with a better message.

@@ -9,7 +9,7 @@
 //! **Deviation:** the relation is the paper's direct one; its other one, learned in reverse from a calibrated source, needs a
 //! validation set of the source.
 
-use headstart_core::{Targets, TargetRows, Array, Values};
+use headstart_core::{Array, TargetRows, Targets, Values};
 use headstart_engine::{Device, EngineTensor, Loss, add_scaled};
 
 /// What the source says of each class: mean probabilities `[n_classes, source classes]` from its logits `[n, source

@@ -12,6 +12,12 @@ use headstart_core::Array;
 use headstart_engine::{Device, EngineTensor, add_scaled, mean_square_from};
 
 /// Adds the term of one layer.
-pub(super) fn add(loss: EngineTensor, map: EngineTensor, source: &Array, strength: f64, device: &Device) -> EngineTensor {
+pub(super) fn add(
+    loss: EngineTensor,
+    map: EngineTensor,
+    source: &Array,
+    strength: f64,
+    device: &Device,
+) -> EngineTensor {
     add_scaled(loss, mean_square_from(map, source, device), strength)
 }

@@ -37,7 +37,7 @@ pub struct Guards {
 
 /// What a step's guards compare with.
 #[derive(Debug, Default)]
-pub struct Prepared {
+pub(super) struct Prepared {
     source: Vec<Array>,
     related: Option<TargetRows>,
 }
@@ -58,7 +58,9 @@ impl Guards {
         for guard in chosen {
             match guard {
                 Regulariser::L2Sp { .. } => anchor = Some(network.anchor(&l2_sp::is_pulled)),
-                Regulariser::Bss { .. } if outputs.features.is_none() => return lacks("bss", "a feature vector"),
+                Regulariser::Bss { .. } if outputs.features.is_none() => {
+                    return lacks("bss", "a feature vector");
+                }
                 Regulariser::Bss { .. } => {}
                 Regulariser::Distillation { .. } if outputs.features.is_none() => {
                     return lacks("distillation", "a feature vector");

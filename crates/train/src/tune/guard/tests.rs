@@ -80,11 +80,8 @@ fn spectral_shrinkage_and_co_tuning_add_to_the_loss_and_combine() {
     let plain = with(&[], false).0;
     let bss = with(&[Regulariser::Bss { strength: 1.0, k: 1 }], false).0;
     let co_tuning = with(&[Regulariser::CoTuning { strength: 1.0 }], false).0;
-    let both = with(
-        &[Regulariser::Bss { strength: 1.0, k: 1 }, Regulariser::CoTuning { strength: 1.0 }],
-        false,
-    )
-    .0;
+    let both =
+        with(&[Regulariser::Bss { strength: 1.0, k: 1 }, Regulariser::CoTuning { strength: 1.0 }], false).0;
     assert!(bss > plain && co_tuning > plain + 1.0, "{plain} {bss} {co_tuning}");
     assert!((both - bss - co_tuning + plain).abs() < 1e-5);
 }
