@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::permutation::Permutation;
-use crate::predict::softmax;
 
 /// The paper's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -138,55 +137,6 @@ impl PseudoLabels {
     pub fn kept_share(&self) -> f64 {
         let n_kept = self.kept.iter().filter(|k| **k).count();
         n_kept as f64 / self.kept.len().max(1) as f64
-    }
-
-    /// What each row's cross-entropy counts in the loss: λᵤ/(μB), or 0.
-    pub fn row_weights(&self, spec: &FixMatchSpec) -> Vec<f32> {
-        let weight = (spec.unlabelled_weight / self.kept.len().max(1) as f64) as f32;
-        self.kept.iter().map(|kept| if *kept { weight } else { 0.0 }).collect()
-    }
-
-    /// The unlabelled part of the loss, λᵤ included, and its gradient, from logits `[n, n_classes]` of strong views.
-    ///
-    /// # Errors
-    /// If there are not as many rows of logits as labels.
-    ///
-    /// ```
-    /// use headstart_train::FixMatchSpec;
-    /// let spec = FixMatchSpec::default();
-    /// let (loss, gradient) = spec.pseudo_labels(&[0.0, 1.0], 2)?.consistency(&[0.0, 0.0], 2, &spec)?;
-    /// assert!((loss - 2f64.ln()).abs() < 1e-12);
-    /// assert_eq!(gradient, [0.5, -0.5]);
-    /// # Ok::<(), headstart_train::TrainError>(())
-    /// ```
-    pub fn consistency(
-        &self,
-        strong: &[f32],
-        n_classes: usize,
-        spec: &FixMatchSpec,
-    ) -> Result<(f64, Vec<f32>), TrainError> {
-        let logits = rows(strong, n_classes)?;
-        if logits.len() != self.kept.len() {
-            return Err(TrainError::LengthMismatch {
-                what: "rows of logits",
-                got: logits.len(),
-                n_rows: self.kept.len(),
-            });
-        }
-        let weight = spec.unlabelled_weight / self.kept.len().max(1) as f64;
-        let (mut loss, mut gradient) = (0.0, Vec::with_capacity(strong.len()));
-        for ((logits, &label), &kept) in logits.zip(&self.label_idx).zip(&self.kept) {
-            if !kept {
-                gradient.extend(std::iter::repeat_n(0.0, n_classes));
-                continue;
-            }
-            let mut p: Vec<f64> = logits.iter().map(|z| f64::from(*z)).collect();
-            softmax(&mut p);
-            loss -= weight * p[label].max(f64::MIN_POSITIVE).ln();
-            p[label] -= 1.0;
-            gradient.extend(p.iter().map(|d| (weight * d) as f32));
-        }
-        Ok((loss, gradient))
     }
 }
 

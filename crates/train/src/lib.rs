@@ -29,7 +29,7 @@ pub use error::TrainError;
 pub use fixmatch::{FixMatchSpec, PseudoLabels, fixmatch_lr};
 pub use head::{HeadFit, activate, fit_head, predict_head};
 pub use logistic::{LogisticSpec, default_l2_candidates, fit, fit_labels};
-pub use mix::{MixSpec, Mixed, cutmix, mixup, soft_targets};
+pub use mix::{MixSpec, Mixed, cutmix, mixup};
 pub use network::{NetworkSpec, PassPoint, in_batches, train_network};
 pub use pairs::{Pair, PairBalance, PairSpec, PairStream};
 pub use predict::{predict_proba, softmax};

@@ -1,6 +1,8 @@
 //! Prototype heads against scikit-learn's `NearestCentroid` and against leaving rows out one by one
 //! (`make_prototype_reference.py` made the numbers).
 
+#![allow(clippy::unwrap_used)]
+
 use headstart_core::Features;
 use headstart_train::{Distance, PrototypeFit, PrototypeSpec, TrainError, fit_prototypes, predict_proba};
 use serde::Deserialize;

@@ -9,13 +9,9 @@ use crate::DistributionAlignment;
 struct Reference {
     n_classes: usize,
     threshold: f64,
-    weight: f64,
     weak: Vec<f32>,
-    strong: Vec<f32>,
     labels: Vec<usize>,
     mask: Vec<bool>,
-    loss: f64,
-    gradient: Vec<f32>,
     class_counts: Vec<usize>,
     aligned: Vec<Vec<f32>>,
 }
@@ -30,22 +26,15 @@ fn close(got: &[f32], want: &[f32]) {
 }
 
 #[test]
-fn labels_loss_and_gradient_are_pytorch_s() {
+fn labels_are_pytorch_s() {
     let r = reference();
-    let spec =
-        FixMatchSpec { threshold: r.threshold, unlabelled_weight: r.weight, ..FixMatchSpec::default() };
+    let spec = FixMatchSpec { threshold: r.threshold, ..FixMatchSpec::default() };
     spec.check().unwrap();
     let made = spec.pseudo_labels(&r.weak, r.n_classes).unwrap();
     assert_eq!((&made.label_idx, &made.kept), (&r.labels, &r.mask));
     let n_kept = r.mask.iter().filter(|m| **m).count();
     assert!(n_kept > 2 && n_kept < r.mask.len());
     assert_eq!(made.kept_share(), n_kept as f64 / r.mask.len() as f64);
-    let (loss, gradient) = made.consistency(&r.strong, r.n_classes, &spec).unwrap();
-    assert!((loss - r.loss).abs() < 1e-6, "{loss}, not {}", r.loss);
-    close(&gradient, &r.gradient);
-    let weight = (r.weight / r.mask.len() as f64) as f32;
-    let wanted: Vec<f32> = r.mask.iter().map(|m| if *m { weight } else { 0.0 }).collect();
-    assert_eq!(made.row_weights(&spec), wanted);
 }
 
 #[test]
@@ -87,7 +76,5 @@ fn wrong_settings_and_rows_are_refused() {
     assert!(spec.pseudo_labels(&[0.5, 0.5, 0.1], 2).is_err());
     assert!(spec.pseudo_labels(&[], 0).is_err());
     assert!(spec.pseudo_labels(&[0.5, f32::NAN], 2).is_err());
-    let made = spec.pseudo_labels(&[0.5, 0.5], 2).unwrap();
-    assert!(made.consistency(&[0.0; 4], 2, &spec).is_err());
     assert_eq!(spec.pseudo_labels(&[], 2).unwrap().kept_share(), 0.0);
 }

@@ -23,9 +23,10 @@ pub(super) type Rectangle = [usize; 4];
 ///
 /// ```
 /// use headstart_core::{Array, Rng, Values};
-/// use headstart_train::{cutmix, soft_targets};
+/// use headstart_train::cutmix;
 /// let inputs = Array::f32(&[2, 1, 8, 8], [[0.0; 64], [1.0; 64]].concat());
-/// let mixed = cutmix(&inputs, &soft_targets(&[0, 1], 2, 0.0)?, 1.0, &mut Rng::new(1))?;
+/// let targets = Array::f32(&[2, 2], vec![1.0, 0.0, 0.0, 1.0]);
+/// let mixed = cutmix(&inputs, &targets, 1.0, &mut Rng::new(1))?;
 /// // Here the mean of a picture is its share of class 1.
 /// let (Values::F32(x), Values::F32(t)) = (&mixed.inputs.values, &mixed.targets.values) else { unreachable!() };
 /// assert_eq!(x[..64].iter().sum::<f32>() / 64.0, t[1]);

@@ -19,9 +19,10 @@ use crate::TrainError;
 ///
 /// ```
 /// use headstart_core::{Array, Rng, Values};
-/// use headstart_train::{mixup, soft_targets};
+/// use headstart_train::mixup;
 /// let inputs = Array::f32(&[2, 1], vec![0.0, 1.0]);
-/// let mixed = mixup(&inputs, &soft_targets(&[0, 1], 2, 0.0)?, 1.0, &mut Rng::new(0))?;
+/// let targets = Array::f32(&[2, 2], vec![1.0, 0.0, 0.0, 1.0]);
+/// let mixed = mixup(&inputs, &targets, 1.0, &mut Rng::new(0))?;
 /// // Here an input is the share of class 1, and stays it.
 /// let (Values::F32(x), Values::F32(t)) = (&mixed.inputs.values, &mixed.targets.values) else { unreachable!() };
 /// assert_eq!([x[0], x[1]], [t[1], t[3]]);

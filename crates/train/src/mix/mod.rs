@@ -28,10 +28,10 @@ pub struct Mixed {
 ///
 /// ```
 /// use headstart_core::{Array, Rng};
-/// use headstart_train::{MixSpec, soft_targets};
+/// use headstart_train::MixSpec;
 /// let spec = MixSpec { mixup_alpha: 0.2, cutmix_alpha: 0.0 };
 /// let inputs = Array::f32(&[2, 1], vec![0.0, 1.0]);
-/// let targets = soft_targets(&[0, 1], 2, 0.0)?;
+/// let targets = Array::f32(&[2, 2], vec![1.0, 0.0, 0.0, 1.0]);
 /// let mixed = spec.mix(&inputs, &targets, &mut Rng::new(4))?;
 /// assert_eq!(mixed.targets.shape, [2, 2]);
 /// # Ok::<(), headstart_train::TrainError>(())
@@ -63,33 +63,6 @@ impl MixSpec {
         let partner = (0..inputs.shape.first().copied().unwrap_or(0)).collect();
         Ok(Mixed { inputs: inputs.clone(), targets: targets.clone(), lambda: 1.0, partner })
     }
-}
-
-/// Labels as shares `[n, n_classes]`: 1 − ε for the class and ε spread over all of them (label smoothing; Szegedy et al.,
-/// 2016), as PyTorch's `label_smoothing` does it.
-///
-/// # Errors
-/// A label past the classes, or an ε outside 0 to 1.
-///
-/// ```
-/// use headstart_core::Values;
-/// let targets = headstart_train::soft_targets(&[1], 4, 0.2)?;
-/// assert_eq!(targets.values, Values::F32(vec![0.05, 0.85, 0.05, 0.05]));
-/// # Ok::<(), headstart_train::TrainError>(())
-/// ```
-pub fn soft_targets(labels: &[usize], n_classes: usize, smoothing: f64) -> Result<Array, TrainError> {
-    if !(0.0..=1.0).contains(&smoothing) {
-        return Err(TrainError::OutOfRange { name: "label smoothing", value: smoothing, allowed: "0 to 1" });
-    }
-    let spread = smoothing / n_classes.max(1) as f64;
-    let mut values = vec![spread as f32; labels.len() * n_classes];
-    for (row, &class_idx) in labels.iter().enumerate() {
-        if class_idx >= n_classes {
-            return Err(TrainError::LabelOutOfRange { row, class_idx, n_classes });
-        }
-        values[row * n_classes + class_idx] = (1.0 - smoothing + spread) as f32;
-    }
-    Ok(Array::f32(&[labels.len(), n_classes], values))
 }
 
 /// Inputs and targets as numbers, one row an example; and how many examples there are.

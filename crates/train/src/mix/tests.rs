@@ -30,6 +30,12 @@ fn batch(shape: &[usize]) -> Array {
     Array::f32(shape, (0..n).map(|i| (i * 37 % 101) as f32 / 101.0).collect())
 }
 
+/// One-hot rows.
+fn shares(labels: &[usize], n_classes: usize) -> Array {
+    let row = |l: &usize| (0..n_classes).map(|c| if c == *l { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
+    Array::f32(&[labels.len(), n_classes], labels.iter().flat_map(row).collect())
+}
+
 fn numbers(array: &Array) -> &[f32] {
     let Values::F32(values) = &array.values else { panic!("integers") };
     values
@@ -45,7 +51,7 @@ fn close(got: &Array, want: &[f32]) {
 fn agrees_with_torchvision() {
     let reference: Reference = serde_json::from_str(include_str!("../../tests/mix_reference.json")).unwrap();
     let inputs = batch(&reference.shape);
-    let targets = soft_targets(&reference.labels, reference.n_classes, 0.0).unwrap();
+    let targets = shares(&reference.labels, reference.n_classes);
     let n = reference.labels.len();
     // torchvision's partner is the example before.
     let before: Vec<usize> = (0..n).map(|i| (i + n - 1) % n).collect();
@@ -64,7 +70,7 @@ fn agrees_with_torchvision() {
 #[test]
 fn targets_stay_shares_and_draws_repeat() {
     let labels = [0, 1, 2, 2, 1];
-    let targets = soft_targets(&labels, 3, 0.1).unwrap();
+    let targets = shares(&labels, 3);
     let inputs = batch(&[5, 2, 9, 7]);
     let spec = MixSpec { mixup_alpha: 0.4, cutmix_alpha: 1.0 };
     let (mut n_cut, mut lambda_sum) = (0, 0.0);
@@ -93,7 +99,7 @@ fn targets_stay_shares_and_draws_repeat() {
 fn cutmix_keeps_the_share_that_it_says() {
     // Pictures of one value each: the share of it that is left is λ.
     let inputs = Array::f32(&[2, 1, 12, 10], [[0.0; 120], [1.0; 120]].concat());
-    let targets = soft_targets(&[0, 1], 2, 0.0).unwrap();
+    let targets = shares(&[0, 1], 2);
     let mut mean = 0.0;
     for seed in 0..2000 {
         let mixed = cutmix(&inputs, &targets, 1.0, &mut Rng::stream(9, seed)).unwrap();
@@ -109,7 +115,7 @@ fn cutmix_keeps_the_share_that_it_says() {
 
 #[test]
 fn what_cannot_be_mixed_is_refused() {
-    let targets = soft_targets(&[0, 1], 2, 0.0).unwrap();
+    let targets = shares(&[0, 1], 2);
     let rng = &mut Rng::new(0);
     let ids = Array::i64(&[2, 1], vec![1, 2]);
     let told = mixup(&ids, &targets, 1.0, rng).unwrap_err().to_string();
@@ -117,9 +123,8 @@ fn what_cannot_be_mixed_is_refused() {
     assert!(cutmix(&batch(&[2, 5]), &targets, 1.0, rng).is_err());
     assert!(cutmix(&batch(&[2, 1, 0, 4]), &targets, 1.0, rng).is_err());
     assert!(mixup(&batch(&[3, 5]), &targets, 1.0, rng).is_err());
-    assert!(mixup(&batch(&[0, 5]), &soft_targets(&[], 2, 0.0).unwrap(), 1.0, rng).is_err());
+    assert!(mixup(&batch(&[0, 5]), &shares(&[], 2), 1.0, rng).is_err());
     assert!(mixup(&batch(&[2, 5]), &targets, -0.2, rng).is_err());
-    assert!(soft_targets(&[2], 2, 0.0).is_err() && soft_targets(&[0], 2, 1.5).is_err());
     let same = MixSpec::default().mix(&ids, &targets, rng).unwrap();
     assert_eq!((same.inputs, same.lambda), (ids, 1.0));
 }

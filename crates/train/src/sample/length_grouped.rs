@@ -3,12 +3,12 @@
 use headstart_core::Rng;
 
 /// Batches sorted together at most.  Larger windows pad less and shuffle less.
-const WINDOW_BATCHES: usize = 50;
+const WINDOW_BATCHES: usize = 100;
 
 /// What lengths are multiplied by at most, at random, when all texts fit into one window.
 const LENGTH_NOISE: f64 = 1.1;
 
-/// Batches for one epoch: examples are shuffled, sorted by length within windows of fifty batches, cut into batches, and the
+/// Batches for one epoch: examples are shuffled, sorted by length within windows of a hundred batches, cut into batches, and the
 /// batches shuffled.  The batch with the longest text comes first, so that a memory that does not suffice shows at once.
 ///
 /// Where one window holds all texts, sorting would make the same texts meet in every epoch; so lengths are first

@@ -109,3 +109,6 @@ pub(super) fn mix(
     targets.rows.values = values;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
