@@ -67,6 +67,16 @@ impl Kernel {
         }
         Kernel { prepare: Some(round_bf16), ..plain }
     }
+
+    /// The kernel for integers: with `vpdpbusd` where `isa` is AVX-512 and the machine has it.
+    pub(super) fn of_int8(isa: Isa) -> Self {
+        assert!(isa.is_available(), "{isa:?} on this machine");
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx512 && super::int8::vnni::is_available() {
+            return super::int8::vnni::KERNEL;
+        }
+        super::int8::PORTABLE
+    }
 }
 
 /// Rounds every number of a panel to bf16.
