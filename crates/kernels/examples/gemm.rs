@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_kernels::gemm::{Epilogue, Matrix, gemm};
+use headstart_kernels::gemm::{Activations, Epilogue, Matrix, Weights, gemm, gemm_bf16, gemm_int8};
+use headstart_kernels::peak::Precision;
 use headstart_kernels::{Isa, peak};
 
 fn main() {
@@ -15,31 +16,46 @@ fn main() {
         let a = vec![0.5f32; m * k];
         let b = vec![0.25f32; k * n];
         let mut y = vec![0.0f32; m * n];
-        for (name, a, b) in [
+        let has_bf16 = Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
+        let products = [
             ("a·b", Matrix::new(&a, [m, k], k), Matrix::new(&b, [k, n], n)),
             ("a·bᵀ", Matrix::new(&a, [m, k], k), Matrix::new(&b, [n, k], k).transpose()),
             ("aᵀ·b", Matrix::new(&a, [k, m], m).transpose(), Matrix::new(&b, [k, n], n)),
-        ] {
-            let (mut rates, mut peaks) = (Vec::new(), Vec::new());
-            let operations = 2.0 * (m * n * k) as f64;
-            let repeats = (2e9 / operations).ceil() as usize;
-            for _ in 0..7 {
-                peaks.push(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(20)));
-                let start = Instant::now();
-                for _ in 0..repeats {
-                    gemm(a, b, &mut y, n, false, &Epilogue::default());
-                }
-                rates.push(operations * repeats as f64 / start.elapsed().as_secs_f64());
-            }
-            let (rate, peak) = (median(rates), median(peaks));
-            println!(
-                r#"{{"product":"{name}","m":{m},"n":{n},"k":{k},"gflops":{:.1},"peak_gflops":{:.1},"share":{:.3}}}"#,
-                rate / 1e9,
-                peak / 1e9,
-                rate / peak
-            );
+        ];
+        let f32s = products.map(|(name, a, b)| (name, Precision::F32, a, b));
+        let bf16s = products.map(|(name, a, b)| (name, Precision::Bf16, a, b));
+        if Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
+            let (x, weight) = (Activations::quantise(&a, k), Weights::quantise(&b, k));
+            let mut run = || gemm_int8(&x, &weight, &mut y, &Epilogue::default());
+            time("a·bᵀ", Precision::Int8, [m, n, k], &mut run);
+        }
+        for (name, precision, a, b) in f32s.into_iter().chain(bf16s.into_iter().filter(|_| has_bf16)) {
+            let multiply = if precision == Precision::F32 { gemm } else { gemm_bf16 };
+            let mut run = || multiply(a, b, &mut y, n, false, &Epilogue::default());
+            time(name, precision, [m, n, k], &mut run);
         }
     }
+}
+
+fn time(name: &str, precision: Precision, [m, n, k]: [usize; 3], run: &mut dyn FnMut()) {
+    let (mut rates, mut peaks) = (Vec::new(), Vec::new());
+    let operations = 2.0 * (m * n * k) as f64;
+    let repeats = (2e9 / operations).ceil() as usize;
+    for _ in 0..7 {
+        peaks.push(peak::measure(precision, Isa::best(), Duration::from_millis(20)));
+        let start = Instant::now();
+        for _ in 0..repeats {
+            run();
+        }
+        rates.push(operations * repeats as f64 / start.elapsed().as_secs_f64());
+    }
+    let (rate, peak) = (median(rates), median(peaks));
+    println!(
+        r#"{{"product":"{name}","precision":"{precision:?}","m":{m},"n":{n},"k":{k},"gflops":{:.1},"peak_gflops":{:.1},"share":{:.3}}}"#,
+        rate / 1e9,
+        peak / 1e9,
+        rate / peak
+    );
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

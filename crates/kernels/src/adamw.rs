@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
+use crate::simd::widest;
 
 /// The numbers of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,12 +48,14 @@ pub fn update(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &m
         .zip(v.par_chunks_mut(CHUNK))
         .zip(grad.par_chunks(CHUNK))
         .for_each(|(((param, m), v), grad)| {
-            for (((p, m), v), g) in param.iter_mut().zip(m).zip(v).zip(grad) {
-                *m = *m * b1 + g * c1;
-                *v = *v * b2 + g * g * c2;
-                let denominator = (*v * v_scale).sqrt() + eps;
-                *p = *p * keep - *m * m_scale / denominator * lr;
-            }
+            widest(|| {
+                for (((p, m), v), g) in param.iter_mut().zip(m).zip(v).zip(grad) {
+                    *m = *m * b1 + g * c1;
+                    *v = *v * b2 + g * g * c2;
+                    let denominator = (*v * v_scale).sqrt() + eps;
+                    *p = *p * keep - *m * m_scale / denominator * lr;
+                }
+            });
         });
 }
 

@@ -14,6 +14,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
+use crate::simd::widest;
 
 /// Mean and biased variance by channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,9 +54,7 @@ pub fn forward(x: &[f32], [gamma, beta]: [&[f32]; 2], s: &Statistics, eps: f64, 
     planes(y, plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (y, x))| {
         let c = i % scale.len();
         let (scale, shift) = (scale[c], beta[c] - s.mean[c] * scale[c]);
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = x * scale + shift;
-        }
+        widest(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale + shift));
     });
 }
 
@@ -79,9 +78,11 @@ pub fn backward(
             let (scale, mean) = (scale[c], s.mean[c]);
             let offset = (f64::from(dbeta[c]) / count) as f32;
             let slope = (f64::from(dgamma[c]) * inverse[c] / count) as f32;
-            for ((d, x), g) in dx.iter_mut().zip(x).zip(g) {
-                *d = scale * (g - offset - (x - mean) * slope);
-            }
+            widest(|| {
+                for ((d, x), g) in dx.iter_mut().zip(x).zip(g) {
+                    *d = scale * (g - offset - (x - mean) * slope);
+                }
+            });
         },
     );
     [dgamma, dbeta]
@@ -127,20 +128,23 @@ fn channel_sums<const K: usize>(
     let mut total = [0.0f64; K];
     let of_channel = |t: &'_ [f32], at: usize| at + plane <= t.len();
     let mut at = channel * plane;
-    while of_channel(a, at) {
-        for (a, b) in a[at..at + plane].chunks(BLOCK).zip(b[at..at + plane].chunks(BLOCK)) {
-            for (total, sum) in total.iter_mut().zip(block_sums(a, b, terms)) {
-                *total += sum;
+    widest(|| {
+        while of_channel(a, at) {
+            for (a, b) in a[at..at + plane].chunks(BLOCK).zip(b[at..at + plane].chunks(BLOCK)) {
+                for (total, sum) in total.iter_mut().zip(block_sums(a, b, terms)) {
+                    *total += sum;
+                }
             }
+            at += c * plane;
         }
-        at += c * plane;
-    }
+    });
     total
 }
 
 /// Values summed in f32 before they are added in f64: 16 to each of eight lanes.
 const BLOCK: usize = 128;
 
+#[inline(always)]
 fn block_sums<const K: usize>(a: &[f32], b: &[f32], terms: impl Fn(f32, f32) -> [f32; K]) -> [f64; K] {
     let mut lanes = [[0.0f32; 8]; K];
     let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

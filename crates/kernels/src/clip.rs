@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
+use crate::simd::widest;
 
 /// `y = min(max(x, min), max)`; what is not a number stays so.
 ///
@@ -13,9 +14,7 @@ use crate::CHUNK;
 /// ```
 pub fn forward(x: &[f32], [min, max]: [f32; 2], y: &mut [f32]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = x.clamp(min, max);
-        }
+        widest(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x.clamp(min, max)));
     });
 }
 
@@ -29,9 +28,11 @@ pub fn forward(x: &[f32], [min, max]: [f32; 2], y: &mut [f32]) {
 pub fn backward(x: &[f32], grad: &[f32], [min, max]: [f32; 2], dx: &mut [f32]) {
     dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(grad.par_chunks(CHUNK)).for_each(|((dx, x), g)| {
         // By value and without `&&`: with a branch this is not vectorised, and sixty times slower.
-        for ((d, &x), &g) in dx.iter_mut().zip(x).zip(g) {
-            let inside = (x > min) & (x < max);
-            *d = if inside { g } else { 0.0 };
-        }
+        widest(|| {
+            for ((d, &x), &g) in dx.iter_mut().zip(x).zip(g) {
+                let inside = (x > min) & (x < max);
+                *d = if inside { g } else { 0.0 };
+            }
+        });
     });
 }

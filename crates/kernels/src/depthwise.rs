@@ -12,8 +12,9 @@
 
 use rayon::prelude::*;
 
-use crate::Window;
 use crate::phases::Phases;
+use crate::simd::widest;
+use crate::{Window, lanes};
 
 /// `y [n, c, oh, ow]` of `x [n, c, h, w]` and `weight [c, 1, kh, kw]`.
 pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
@@ -23,14 +24,13 @@ pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
         || phases.buffers(),
         |[plane, sums], (i, (y, x))| {
             let filter = &weight[(i % d.c) * d.taps()..][..d.taps()];
-            phases.lay(x, plane);
-            sums.fill(0.0);
-            for (&start, &v) in phases.starts.iter().zip(filter) {
-                add_scaled(v, &plane[start..start + phases.run], sums);
-            }
-            for (to, from) in y.chunks_exact_mut(ow).zip(sums.chunks(phases.size[1])) {
-                to.copy_from_slice(&from[..ow]);
-            }
+            widest(|| {
+                phases.lay(x, plane);
+                correlate(plane, &phases.starts, filter, sums);
+                for (to, from) in y.chunks_exact_mut(ow).zip(sums.chunks(phases.size[1])) {
+                    to.copy_from_slice(&from[..ow]);
+                }
+            });
         },
     );
 }
@@ -38,28 +38,42 @@ pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
 /// Gradient with respect to `x`, `[n, c, h, w]`, from the gradient of the result `[n, c, oh, ow]`.
 pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
     let phases = Phases::new(d);
+    // Tap by tap, `x` at `p` was read for the result at `p − start`: before and after the gradient lie as many zeros as
+    // the last tap starts after the first element.
+    let margin = phases.starts.iter().copied().max().unwrap_or(0);
+    let starts: Vec<usize> = phases.starts.iter().map(|s| margin - s).collect();
+    let is_dense = d.stride == [1, 1];
     dx.par_chunks_exact_mut(d.size[0] * d.size[1])
         .zip(grad.par_chunks_exact(phases.out[0] * phases.out[1]))
         .enumerate()
         .for_each_init(
-            || phases.buffers(),
-            |[plane, spread], (i, (dx, grad))| {
+            || (phases.buffers()[0].clone(), vec![0.0; phases.run + 2 * margin]),
+            |(plane, spread), (i, (dx, grad))| {
                 let filter = &weight[(i % d.c) * d.taps()..][..d.taps()];
-                plane.fill(0.0);
-                phases.spread(grad, spread);
-                for (&start, &v) in phases.starts.iter().zip(filter) {
-                    add_scaled(v, spread, &mut plane[start..start + phases.run]);
-                }
-                phases.runs(|at, start, len, step| {
-                    if step == 1 {
-                        dx[at..at + len].copy_from_slice(&plane[start..start + len]);
+                widest(|| {
+                    phases.spread(grad, &mut spread[margin..]);
+                    if is_dense {
+                        let read = (phases.run + margin).min(plane.len());
+                        plane[read..].fill(0.0);
+                        correlate(spread, &starts, filter, &mut plane[..read]);
                     } else {
-                        dx[at..]
-                            .iter_mut()
-                            .step_by(step)
-                            .zip(&plane[start..start + len])
-                            .for_each(|(d, p)| *d = *p);
+                        plane.fill(0.0);
+                        for (&start, &v) in phases.starts.iter().zip(filter) {
+                            let spread = &spread[margin..][..phases.run];
+                            add_scaled(v, spread, &mut plane[start..start + phases.run]);
+                        }
                     }
+                    phases.runs(|at, start, len, step| {
+                        if step == 1 {
+                            dx[at..at + len].copy_from_slice(&plane[start..start + len]);
+                        } else {
+                            dx[at..]
+                                .iter_mut()
+                                .step_by(step)
+                                .zip(&plane[start..start + len])
+                                .for_each(|(d, p)| *d = *p);
+                        }
+                    });
                 });
             },
         );
@@ -76,31 +90,48 @@ pub fn backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {
             for n in 0..d.n {
                 let i = n * d.c + c;
                 let x = &x[i * x_len..][..x_len];
-                phases.lay(x, plane);
-                phases.spread(&grad[i * y_len..][..y_len], spread);
-                for (dw, &start) in dw.iter_mut().zip(&phases.starts) {
-                    *dw += dot(&plane[start..start + phases.run], spread);
-                }
+                widest(|| {
+                    phases.lay(x, plane);
+                    phases.spread(&grad[i * y_len..][..y_len], spread);
+                    for (dw, &start) in dw.iter_mut().zip(&phases.starts) {
+                        *dw += lanes::sum2(&plane[start..start + phases.run], spread, |a, b| a * b);
+                    }
+                });
             }
         },
     );
 }
 
-/// `to += v·from`.
-fn add_scaled(v: f32, from: &[f32], to: &mut [f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += v * from);
+/// Positions whose sums are kept in registers.
+const POSITIONS: usize = 32;
+
+/// `to[p] = Σ_t filter[t]·from[starts[t] + p]`, in order of the taps.
+#[inline(always)]
+fn correlate(from: &[f32], starts: &[usize], filter: &[f32], to: &mut [f32]) {
+    let len = to.len();
+    let (blocks, rest) = to.as_chunks_mut::<POSITIONS>();
+    for (b, to) in blocks.iter_mut().enumerate() {
+        let mut sums = [0.0f32; POSITIONS];
+        for (&start, &v) in starts.iter().zip(filter) {
+            let from: &[f32; POSITIONS] =
+                from[start + b * POSITIONS..].first_chunk().expect("every tap reads inside the plane");
+            for (sum, from) in sums.iter_mut().zip(from) {
+                *sum += v * from;
+            }
+        }
+        *to = sums;
+    }
+    let first = len - rest.len();
+    rest.fill(0.0);
+    for (&start, &v) in starts.iter().zip(filter) {
+        add_scaled(v, &from[start + first..][..rest.len()], rest);
+    }
 }
 
-/// A dot product in 16 lanes: the compiler may not reorder a plain sum of floats, so we do.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a16, a1), (b16, b1)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    let mut lanes = [0.0f32; 16];
-    for (x, y) in a16.iter().zip(b16) {
-        for i in 0..16 {
-            lanes[i] += x[i] * y[i];
-        }
-    }
-    lanes.iter().sum::<f32>() + a1.iter().zip(b1).map(|(x, y)| x * y).sum::<f32>()
+/// `to += v·from`.
+#[inline(always)]
+fn add_scaled(v: f32, from: &[f32], to: &mut [f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += v * from);
 }
 
 #[cfg(test)]

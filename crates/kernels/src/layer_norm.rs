@@ -29,7 +29,7 @@ pub struct Statistics {
 pub fn forward(x: &[f32], [weight, bias]: [&[f32]; 2], eps: f64, y: &mut [f32]) -> Statistics {
     let width = weight.len();
     assert!(
-        width > 0 && bias.len() == width && x.len() == y.len() && x.len() % width == 0,
+        width > 0 && bias.len() == width && x.len() == y.len() && x.len().is_multiple_of(width),
         "rows of one width"
     );
     let mut by_row = vec![[0.0; 2]; x.len() / width];

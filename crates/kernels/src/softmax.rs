@@ -125,8 +125,8 @@ mod tests {
                 let sum: f64 = row.iter().sum();
                 let dot: f64 = (0..width).map(|j| row[j] / sum * f64::from(g[r * width + j])).sum();
                 loss_want -= (row[labels[r]] / sum).ln() / rows as f64;
-                for j in 0..width {
-                    let (at, want) = (r * width + j, row[j] / sum);
+                for (j, e) in row.iter().enumerate() {
+                    let (at, want) = (r * width + j, e / sum);
                     assert!((f64::from(y[at]) - want).abs() < 1e-6 && y[at] == p[at]);
                     assert!((f64::from(dx[at]) - want * (f64::from(g[at]) - dot)).abs() < 2e-6);
                     let hit = if j == labels[r] { 1.0 } else { 0.0 };

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::kernel::{Kernel, Tile};
 
-pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, run };
+pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 1, prepare: None, run };
 
 const MR: usize = 4;
 const NR: usize = 3 * LANES;

@@ -47,22 +47,33 @@ pub(super) unsafe fn compute(
             let slice = start..(start + step).min(k);
             let is_last = slice.end == k;
             let len = slice.len();
-            for (j, panel) in b.chunks_mut((kernel.nr * len).max(1)).take(n_panels).enumerate() {
+            // Groups of steps, the last filled with zeros.
+            let padded = len.next_multiple_of(kernel.group);
+            let prepare = |panel: &mut [f32], width: usize| {
+                if let Some(prepare) = kernel.prepare {
+                    panel[len * width..padded * width].fill(0.0);
+                    prepare(&mut panel[..padded * width], width);
+                }
+            };
+            for (j, panel) in b.chunks_mut((kernel.nr * padded).max(1)).take(n_panels).enumerate() {
                 let first = cols.start + j * kernel.nr;
                 right.pack(first, kernel.nr.min(cols.end - first), slice.clone(), kernel.nr, panel);
+                prepare(panel, kernel.nr);
             }
             for i in rows.clone().step_by(kernel.mr) {
                 let n_rows = kernel.mr.min(rows.end - i);
                 left.pack(i, n_rows, slice.clone(), kernel.mr, a);
+                prepare(a, kernel.mr);
                 let row = (i - rows.start) * row_stride;
                 for j in 0..n_panels {
                     let col = j * kernel.nr;
                     let n_cols = kernel.nr.min(cols.len() - col);
-                    let (a, b) = (&a[..len * kernel.mr], &b[j * kernel.nr * len..][..len * kernel.nr]);
+                    let (a, b) =
+                        (&a[..padded * kernel.mr], &b[j * kernel.nr * padded..][..padded * kernel.nr]);
                     // SAFETY: the panels were just cut to their sizes, and the tile lies in the block.
                     unsafe {
                         (kernel.run)(Tile {
-                            k: len,
+                            k: padded / kernel.group,
                             a: a.as_ptr(),
                             b: b.as_ptr(),
                             c: to.add(row + col),

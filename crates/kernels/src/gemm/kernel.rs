@@ -1,11 +1,12 @@
 //! What a tile of a product is, and who computes it.
 
 use crate::Isa;
+use crate::simd::widest;
 
 /// A tile of a product: `c = a·b`, or `c += a·b`, over packed panels.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    /// Steps of the sum.
+    /// Steps of the sum, in groups.
     pub(super) k: usize,
     /// `[k, mr]`.
     pub(super) a: *const f32,
@@ -32,10 +33,14 @@ pub(super) struct Kernel {
     pub(super) mr: usize,
     /// Columns of a tile.
     pub(super) nr: usize,
+    /// Steps of the sum that lie side by side in an element of a panel.
+    pub(super) group: usize,
+    /// Turns a packed panel `[k, width]` into what `run` reads, in place.
+    pub(super) prepare: Option<fn(&mut [f32], usize)>,
     /// Computes a tile.
     ///
     /// # Safety
-    /// `a` holds `k·mr` numbers and `b` `k·nr`; `rows` rows of `cols` numbers, `ld` apart, can be written at `c`; the
+    /// `a` holds `k·mr` elements and `b` `k·nr`; `rows` rows of `cols` numbers, `ld` apart, can be written at `c`; the
     /// machine has the instructions.
     pub(super) run: unsafe fn(Tile),
 }
@@ -52,4 +57,37 @@ impl Kernel {
             _ => super::portable::KERNEL,
         }
     }
+
+    /// The kernel whose operands are rounded to bf16: with `vdpbf16ps` where `isa` is AVX-512 and the machine has it.
+    pub(super) fn of_bf16(isa: Isa) -> Self {
+        let plain = Kernel::of(isa);
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx512 && super::bf16::is_available() {
+            return super::bf16::KERNEL;
+        }
+        Kernel { prepare: Some(round_bf16), ..plain }
+    }
+
+    /// The kernel for integers: with `vpdpbusd` where `isa` is AVX-512 and the machine has it.
+    pub(super) fn of_int8(isa: Isa) -> Self {
+        assert!(isa.is_available(), "{isa:?} on this machine");
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Avx512 && super::int8::vnni::is_available() {
+            return super::int8::vnni::KERNEL;
+        }
+        super::int8::PORTABLE
+    }
+}
+
+/// Rounds every number of a panel to bf16.
+fn round_bf16(panel: &mut [f32], _width: usize) {
+    widest(|| panel.iter_mut().for_each(|v| *v = f32::from_bits(bf16_bits(*v) << 16)));
+}
+
+/// The upper half of a number, rounded to the nearest, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(super) fn bf16_bits(v: f32) -> u32 {
+    let bits = v.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if v.is_nan() { 0x7fc0 } else { nearest }
 }

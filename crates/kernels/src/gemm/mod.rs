@@ -10,8 +10,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod block;
 mod epilogue;
+mod int8;
 mod kernel;
 mod matrix;
 mod pack;
@@ -22,6 +25,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub use epilogue::{Bias, Epilogue};
+pub use int8::{Activations, Weights, gemm_int8};
 pub use matrix::Matrix;
 pub(crate) use pack::{Lines, Strided, interleave};
 
@@ -55,11 +59,36 @@ pub fn gemm(
     add: bool,
     epilogue: &Epilogue<'_>,
 ) {
-    gemm_on(Isa::best(), a, b, dst, row_stride, add, epilogue);
+    gemm_on(&Kernel::of(Isa::best()), a, b, dst, row_stride, add, epilogue);
+}
+
+/// As [`gemm`], of operands that are rounded to bf16 and summed in f32.
+///
+/// Operands stay f32 in memory, as master weights do in mixed precision (Micikevicius et al., 2018): panels are rounded
+/// where they are packed.  Without `vdpbf16ps` the rounded numbers are multiplied in f32, which differs in rounding
+/// alone.
+///
+/// ```
+/// use headstart_kernels::gemm::{Epilogue, Matrix, gemm_bf16};
+/// let mut y = [0.0];
+/// let one_and_a_bit = [1.0 + 1.0 / 512.0];
+/// let (a, b) = (Matrix::new(&one_and_a_bit, [1, 1], 1), Matrix::new(&[3.0], [1, 1], 1));
+/// gemm_bf16(a, b, &mut y, 1, false, &Epilogue::default());
+/// assert_eq!(y, [3.0], "bf16 has eight bits of mantissa");
+/// ```
+pub fn gemm_bf16(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    dst: &mut [f32],
+    row_stride: usize,
+    add: bool,
+    epilogue: &Epilogue<'_>,
+) {
+    gemm_on(&Kernel::of_bf16(Isa::best()), a, b, dst, row_stride, add, epilogue);
 }
 
 fn gemm_on(
-    isa: Isa,
+    kernel: &Kernel,
     a: Matrix<'_>,
     b: Matrix<'_>,
     dst: &mut [f32],
@@ -77,7 +106,9 @@ fn gemm_on(
     epilogue.check(m, n, row_stride);
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
     // SAFETY: the result lies in `dst`, which this product alone writes.
-    unsafe { product_on(isa, &left, &right, [m, n, k], Shared::new(dst), row_stride, add, epilogue, true) };
+    unsafe {
+        product_on(kernel, &left, &right, [m, n, k], Shared::new(dst), row_stride, add, epilogue, true)
+    };
 }
 
 /// The product of any two factors, `[m, n, k]`, on all threads or on this one.
@@ -96,12 +127,14 @@ pub(crate) unsafe fn product(
     in_parallel: bool,
 ) {
     // SAFETY: by the caller.
-    unsafe { product_on(Isa::best(), left, right, size, to, row_stride, add, epilogue, in_parallel) };
+    unsafe {
+        product_on(&Kernel::of(Isa::best()), left, right, size, to, row_stride, add, epilogue, in_parallel)
+    };
 }
 
 #[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
 unsafe fn product_on(
-    isa: Isa,
+    kernel: &Kernel,
     left: &impl Lines,
     right: &impl Lines,
     [m, n, k]: [usize; 3],
@@ -111,19 +144,18 @@ unsafe fn product_on(
     epilogue: &Epilogue<'_>,
     in_parallel: bool,
 ) {
-    let kernel = Kernel::of(isa);
     let one = |rows: Range<usize>, cols: Range<usize>| {
         // SAFETY: rows and columns lie in the result, and no two blocks share an element.
         unsafe {
             let to = to.at(rows.start * row_stride + cols.start);
-            compute(&kernel, left, right, Block { rows, cols, k, to, row_stride, add }, epilogue);
+            compute(kernel, left, right, Block { rows, cols, k, to, row_stride, add }, epilogue);
         }
     };
     if !in_parallel || m * n * k <= SERIAL {
-        let [_, cols] = cut(m, n, &kernel, 1);
+        let [_, cols] = cut(m, n, kernel, 1);
         return (0..n).step_by(cols.max(1)).for_each(|j| one(0..m, j..(j + cols).min(n)));
     }
-    let [rows, cols] = cut(m, n, &kernel, rayon::current_num_threads());
+    let [rows, cols] = cut(m, n, kernel, rayon::current_num_threads());
     let across = n.div_ceil(cols);
     (0..m.div_ceil(rows) * across).into_par_iter().with_max_len(1).for_each(|t| {
         let (i, j) = (t / across * rows, t % across * cols);

@@ -2,7 +2,7 @@
 
 use super::kernel::{Kernel, Tile};
 
-pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, run };
+pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 1, prepare: None, run };
 
 const MR: usize = 4;
 const NR: usize = 8;

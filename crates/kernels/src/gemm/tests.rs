@@ -50,7 +50,7 @@ proptest! {
         for isa in Isa::available() {
             let mut dst = before.clone();
             let (a_view, b_view) = (view(&a_data, [m, k], gap, transposed[0]), view(&b_data, [k, n], gap, transposed[1]));
-            gemm_on(isa, a_view, b_view, &mut dst, n + gap, add, &epilogue);
+            gemm_on(&Kernel::of(isa), a_view, b_view, &mut dst, n + gap, add, &epilogue);
             for i in 0..m {
                 for j in 0..n + gap {
                     let at = i * (n + gap) + j;
@@ -100,4 +100,58 @@ fn short_slices_are_refused() {
 fn a_short_result_is_refused() {
     let a = Matrix::new(&[0.0; 4], [2, 2], 2);
     gemm(a, a, &mut [0.0; 3], 2, false, &Epilogue::default());
+}
+
+#[test]
+fn bf16_is_the_product_of_rounded_operands() {
+    let rounded = |v: &[f32]| -> Vec<f32> {
+        v.iter()
+            .map(|v| f32::from_bits((v.to_bits() + 0x7fff + (v.to_bits() >> 16 & 1)) & 0xffff_0000))
+            .collect()
+    };
+    for [m, n, k] in [[1, 1, 1], [9, 50, 7], [33, 100, 801], [8, 48, 384]] {
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let (a_rounded, b_rounded) = (rounded(&a), rounded(&b));
+        for isa in Isa::available() {
+            let mut dst = vec![0.0; m * n];
+            let (a, b) = (Matrix::new(&a, [m, k], k), Matrix::new(&b, [k, n], n));
+            gemm_on(&Kernel::of_bf16(isa), a, b, &mut dst, n, false, &Epilogue::default());
+            for (at, got) in dst.iter().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let want: f64 =
+                    (0..k).map(|p| f64::from(a_rounded[i * k + p]) * f64::from(b_rounded[p * n + j])).sum();
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-4,
+                    "{isa:?} ({i}, {j}) of {m}×{n}×{k}: {got} for {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_is_the_product_of_quantised_rows_and_the_same_bits_everywhere() {
+    for [m, n, k] in [[1, 1, 1], [9, 50, 7], [33, 100, 1801], [8, 48, 384]] {
+        let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+        let (x, weight) = (Activations::quantise(&a, k), Weights::quantise(&b, k));
+        let mut first: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            let mut dst = vec![0.0; m * n];
+            int8::gemm_on(&Kernel::of_int8(isa), &x, &weight, &mut dst, &Epilogue::default());
+            for (at, got) in dst.iter().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let (a, b) = (&a[i * k..][..k], &b[j * k..][..k]);
+                let scale = |row: &[f32]| row.iter().fold(0.0f32, |s, v| s.max(v.abs())) / 127.0;
+                let (s, t) = (scale(a), scale(b));
+                let q = |v: f32, s: f32| f64::from((v / s).round_ties_even());
+                let exact: f64 = a.iter().zip(b).map(|(&a, &b)| q(a, s) * q(b, t)).sum();
+                let want = exact * f64::from(s * t);
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-4,
+                    "{isa:?} ({i}, {j}) of {m}×{n}×{k}: {got} for {want}"
+                );
+            }
+            assert_eq!(first.get_or_insert_with(|| dst.clone()), &dst, "{isa:?}");
+        }
+    }
 }
