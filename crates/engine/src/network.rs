@@ -1,15 +1,19 @@
 //! A graph with its weights on a device: runs forward, and backward through what learns.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::{Array, Batch, Rng, Values};
-use headstart_graph::{Dim, Graph, InputSpec, Node, Role, Tensor, ValueId, ValueKind, Weights};
+use headstart_graph::{
+    Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
+};
 
+use crate::interpret::constant::constant;
 use crate::interpret::{BatchStatistics, Mode, apply};
-use crate::tensor::{T, from_array, from_f32, scale, to_array};
+use crate::tensor::{T, dims, from_array, from_f32, scale, to_array};
 use crate::{Device, EngineError, Optimiser};
 
 /// A graph that can run.
@@ -37,9 +41,14 @@ pub struct Network {
     device: Device,
     /// By [`ValueId::index`]; none for what is not a parameter.
     params: Vec<Option<T>>,
+    /// By node; none for what is not a constant.
+    constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
 }
+
+/// Elements of one value in a run; more would not fit into any machine.
+const ELEMENTS_MAX: usize = 1 << 33;
 
 /// Gradients of a loss by parameter.
 #[derive(Debug)]
@@ -64,7 +73,12 @@ impl Network {
             params[id.index()] = Some(from_f32(&param.shape, tensor.to_f32()?.into_owned(), device.plain()));
         }
         let done_after = last_uses(&graph);
-        Ok(Network { graph, device: device.clone(), params, done_after })
+        let constants = graph.nodes().iter().map(|n| match &n.op {
+            Op::Constant { value } => Some(constant(value, device.plain())),
+            _ => None,
+        });
+        let constants = constants.collect();
+        Ok(Network { graph, device: device.clone(), params, constants, done_after })
     }
 
     /// The graph it runs.
@@ -188,12 +202,22 @@ impl Network {
     ) -> Result<T, EngineError> {
         let device: &DispatchDevice = self.device.plain();
         let mut values: Vec<Option<T>> = vec![None; self.graph.values().len()];
+        let mut symbols: HashMap<&str, usize> = HashMap::new();
         for (id, name, spec) in self.graph.inputs() {
             let array = input(batch, name, spec)?;
+            for (dim, &n) in spec.shape.0.iter().zip(&array.shape) {
+                if let Dim::Symbol(symbol) = dim {
+                    symbols.entry(symbol).or_insert(n);
+                }
+            }
             values[id.index()] = Some(from_array(&array, device));
         }
         for (i, node) in self.graph.nodes().iter().enumerate() {
-            let inputs = node
+            if let Some(constant) = &self.constants[i] {
+                values[node.output.index()] = Some(constant.clone());
+                continue;
+            }
+            let inputs: Vec<T> = node
                 .inputs
                 .iter()
                 .map(|&id| match &self.graph.value(id).kind {
@@ -205,7 +229,9 @@ impl Network {
             for id in done {
                 values[id.index()] = None;
             }
-            let made = apply(i, node, inputs, mode, device);
+            let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
+            let op = bound(&node.op, &symbols, &inputs).map_err(at)?;
+            let made = apply(i, &op, inputs, mode, device).map_err(at)?;
             values[node.output.index()] = Some(made);
         }
         let wanted = self.graph.outputs()[output_idx].value;
@@ -277,6 +303,25 @@ fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array, EngineErr
         }
         (None, None) => Err(EngineError::MissingInput(name.into())),
     }
+}
+
+/// The operator with the sizes of this run, checked against the shapes that reach it: what symbols left open when the graph
+/// was built is decided here, before the device is asked.
+fn bound<'a>(op: &'a Op, symbols: &HashMap<&str, usize>, inputs: &[T]) -> Result<Cow<'a, Op>, String> {
+    let symbol = |name: &str| symbols.get(name).and_then(|&n| i64::try_from(n).ok());
+    let op = op.bound(&symbol).map_err(|size| format!("no input of the batch gives the size `{size}`"))?;
+    let shapes: Vec<Shape> = inputs.iter().map(|t| Shape::fixed(&dims(t))).collect();
+    let shape = output_shape(&op, &shapes.iter().collect::<Vec<_>>())
+        .map_err(|why| format!("cannot take inputs of shape {}: {why}", listed(&shapes)))?;
+    let n = shape.0.iter().filter_map(Dim::fixed).try_fold(1usize, usize::checked_mul);
+    match n {
+        Some(n) if n <= ELEMENTS_MAX => Ok(op),
+        _ => Err(format!("would make {shape}, more than {ELEMENTS_MAX} elements")),
+    }
+}
+
+fn listed(shapes: &[Shape]) -> String {
+    shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn last_uses(graph: &Graph) -> Vec<Vec<ValueId>> {
