@@ -3,7 +3,7 @@
 use burn_backend::TensorMetadata;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{DType, IntDType, Scalar, Shape, Slice, TensorData};
-use burn_dispatch::{Dispatch as B, DispatchDevice, DispatchTensor};
+use burn_dispatch::{BackendTensor, Dispatch as B, DispatchDevice, DispatchTensor, DispatchTensorKind};
 use headstart_core::{Array, Values};
 
 use crate::EngineError;
@@ -20,6 +20,15 @@ pub(crate) enum Kind {
 }
 
 pub(crate) fn kind(t: &T) -> Kind {
+    // On the processor the element type alone does not tell: truth values may be bytes.
+    match &t.kind {
+        DispatchTensorKind::Flex(BackendTensor::Int(_)) => return Kind::Int,
+        DispatchTensorKind::Flex(BackendTensor::Bool(_)) => return Kind::Bool,
+        DispatchTensorKind::Flex(_) | DispatchTensorKind::Autodiff(_) => return Kind::Float,
+        #[allow(unreachable_patterns, reason = "other devices are features")]
+        _ => {}
+    }
+    #[allow(unreachable_code, reason = "other devices are features")]
     match t.dtype() {
         DType::Bool(_) => Kind::Bool,
         d if d.is_float() => Kind::Float,

@@ -10,6 +10,7 @@ mod error;
 mod expr;
 mod function;
 mod graph;
+mod kind;
 mod literal;
 mod model;
 mod op;
@@ -28,6 +29,7 @@ pub use function::{
     Rounding, Unary,
 };
 pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
+pub use kind::{output_kind, value_kinds};
 pub use literal::{Elements, Literal};
 pub use model::Model;
 pub use op::{Op, Padding};
