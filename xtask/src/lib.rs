@@ -3,3 +3,4 @@
 pub mod ci;
 pub mod golden;
 pub mod gpu_smoke;
+pub mod onnx;

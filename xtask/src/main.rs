@@ -18,6 +18,14 @@ enum Chore {
     Ci,
     /// Compare the GPU with the processor on a small network; builds with `--features gpu` first
     GpuSmoke,
+    /// Compare ONNX networks with what onnxruntime and PyTorch answered; one JSON line a file
+    Onnx {
+        /// Folder of .onnx files, each with what `crates/formats/tests/onnx/record.py` recorded beside it
+        dir: PathBuf,
+        /// Only files whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
         /// Files in the form of crates/zoo/tests/golden/*.json
@@ -31,6 +39,18 @@ fn main() -> ExitCode {
         Chore::Ci => xtask::ci::run(),
         Chore::GpuSmoke => gpu_smoke(),
         Chore::Golden { files } => golden(&files),
+        Chore::Onnx { dir, only } => onnx(&dir, &only),
+    }
+}
+
+fn onnx(dir: &std::path::Path, only: &str) -> ExitCode {
+    match xtask::onnx::check_all(dir, only, &|line| println!("{line}")) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(e) => {
+            eprintln!("error: {}: {e}", dir.display());
+            ExitCode::from(3)
+        }
     }
 }
 

@@ -13,14 +13,14 @@ use headstart_graph::ValueId;
 
 use crate::EngineError;
 use crate::interpret::Mode;
-use crate::network::{Gradients, LossInput, Network, differentiate, recorded};
+use crate::network::{Alive, Gradients, LossInput, Network, differentiate, recorded};
 use crate::tensor::{T, dims, reshape};
 
 /// A part of the network as the forward pass met it.
 struct Segment {
     nodes: Range<usize>,
     /// Every value that is alive when the part begins.
-    alive: Vec<Option<T>>,
+    alive: Alive,
     /// The source of its dropout masks.
     rng: Rng,
 }
@@ -41,14 +41,14 @@ impl Network {
         let n = self.graph().nodes().len();
         let bounds: Vec<usize> = (0..=n_segments.min(n)).map(|i| i * n / n_segments.min(n)).collect();
         let mut segments = Vec::new();
-        let mut values = self.inputs(batch)?;
+        let mut alive = self.inputs(batch)?;
         for range in bounds.windows(2) {
             let nodes = range[0]..range[1];
-            segments.push(Segment { nodes: nodes.clone(), alive: values.clone(), rng: rng.clone() });
+            segments.push(Segment { nodes: nodes.clone(), alive: alive.clone(), rng: rng.clone() });
             let statistics = statistics.as_deref_mut();
-            self.run_nodes(nodes, &mut values, &|id| self.plain(id), &mut Mode::Training { rng, statistics });
+            self.run_nodes(nodes, &mut alive, &|id| self.plain(id), &mut Mode::Training { rng, statistics })?;
         }
-        drop(values);
+        drop(alive);
         let batch_norm_by_batch = statistics.is_some();
         let mut gradients = Gradients::none();
         // By value: the gradient of the loss, once what reads the value has been differentiated.
@@ -61,12 +61,12 @@ impl Network {
             // What earlier parts made is differentiated too, as the inputs of this one.
             let made_before: Vec<ValueId> =
                 self.graph().nodes()[..segment.nodes.start].iter().map(|n| n.output).collect();
-            let mut values = segment.alive;
+            let mut alive = segment.alive;
             let mut leaves: HashMap<ValueId, T> = HashMap::new();
             for id in made_before {
-                if let Some(value) = values[id.index()].take() {
+                if let Some(value) = alive.values[id.index()].take() {
                     let leaf = if value.dtype().is_float() { recorded(value) } else { value };
-                    values[id.index()] = Some(leaf.clone());
+                    alive.values[id.index()] = Some(leaf.clone());
                     if leaf.dtype().is_float() {
                         leaves.insert(id, leaf);
                     }
@@ -76,19 +76,19 @@ impl Network {
             let (mut rng, mut again) = (segment.rng, Vec::new());
             let mut mode =
                 Mode::Training { rng: &mut rng, statistics: batch_norm_by_batch.then_some(&mut again) };
-            self.run_nodes(segment.nodes, &mut values, &param, &mut mode);
+            self.run_nodes(segment.nodes, &mut alive, &param, &mut mode)?;
             let scalar = if is_last {
-                let outputs = self.take_outputs(&mut values);
+                let outputs = self.take_outputs(&alive);
                 Some(loss(LossInput { outputs, device: self.device() }))
             } else {
                 // d loss / d inputs = d ⟨outputs, d loss / d outputs⟩ / d inputs.
                 let mut due: Vec<(ValueId, T)> = upstream.drain().collect();
                 due.sort_by_key(|(id, _)| *id);
                 due.into_iter()
-                    .filter_map(|(id, g)| Some(dot(values[id.index()].clone()?, g)))
+                    .filter_map(|(id, g)| Some(dot(alive.values[id.index()].clone()?, g)))
                     .reduce(B::float_add)
             };
-            drop(values);
+            drop(alive);
             let Some(scalar) = scalar else { continue };
             let (value, mut all) = differentiate(scalar)?;
             if is_last {

@@ -68,8 +68,8 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 }
 
 /// Protobuf has no magic: an ONNX model begins with field 1 (`ir_version`, a small number) and then another field.
-fn is_onnx(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x08, 1..=32, next, ..] if matches!(next, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42))
+pub(crate) fn is_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=32, next, ..] if matches!(next, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72))
 }
 
 #[cfg(test)]

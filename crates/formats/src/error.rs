@@ -56,6 +56,15 @@ pub enum FormatError {
     /// An index of shards does not agree with its shards.
     #[error("{}: {what}", .path.display())]
     Shards { path: PathBuf, what: String },
+    /// Operators of a network that are not read, each with the nodes that use it.
+    #[error("{}: operators that are not read: {}", .path.display(), operators(.found))]
+    UnsupportedOperators { path: PathBuf, found: Vec<(String, Vec<String>)> },
+    /// A node that cannot be read.
+    #[error("{}: node `{node}` ({op}): {why}", .path.display())]
+    Node { path: PathBuf, node: String, op: String, why: String },
+    /// A number was given for a size or input that the network does not have.
+    #[error("{} has no size or scalar input `{name}` (there are: {})", .path.display(), or_nothing(.known))]
+    UnknownSize { path: PathBuf, name: String, known: Vec<String> },
     /// A tensor's name cannot be written.
     #[error("a tensor cannot be called `{0}`: safetensors reserves the name")]
     ReservedName(String),
@@ -116,6 +125,21 @@ impl FormatError {
         let path = path.to_path_buf();
         move |source| FormatError::Io { doing: "write", path, source }
     }
+}
+
+/// At most five nodes an operator.
+fn operators(found: &[(String, Vec<String>)]) -> String {
+    let one = |(op, nodes): &(String, Vec<String>)| {
+        let named: Vec<&str> = nodes.iter().take(5).map(String::as_str).collect();
+        let more = nodes.len().saturating_sub(5);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{op} ({}{more})", named.join(", "))
+    };
+    found.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn or_nothing(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 fn or_none(names: &[String]) -> String {

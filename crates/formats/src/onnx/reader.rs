@@ -1,0 +1,291 @@
+//! What lowering works with: values by their ONNX names, and the graph that grows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use headstart_graph::{
+    DType, Dim, ElementKind, GraphBuilder, Init, InputSpec, Literal, Op, Shape, Tensor, ValueId, Weights,
+    output_kind, output_shape,
+};
+
+use super::fold::fold;
+use super::known::{Elem, Known};
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub(super) enum Val {
+    /// Made by a node of the graph, or an input.
+    Value(ValueId),
+    /// Told while reading; becomes a constant where a node needs it.
+    Known(Known, Option<Arc<str>>),
+    /// A large constant.
+    Literal(Arc<Literal>, Arc<str>),
+    /// A tensor of the file that becomes a parameter where a node needs it.
+    Weight(Arc<Weight>),
+}
+
+/// A float tensor of the file.
+#[derive(Debug)]
+pub(super) struct Weight {
+    pub(super) name: String,
+    pub(super) tensor: Tensor,
+    /// Every node that reads it multiplies by it from the right: it can be stored as a linear layer's weight.
+    pub(super) is_right_factor: bool,
+}
+
+/// How a weight is used, which says how a network from nothing draws it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Use {
+    /// Of a convolution, `[out, in/groups, ..]`.
+    Convolution,
+    /// Of a product, drawn by its number of inputs.
+    Matrix { fan_in: usize },
+    /// Multiplies what was normalised.
+    Scale,
+    /// Is added.
+    Shift,
+    /// Running statistics.
+    Buffer { start: f64 },
+    /// Anything else: drawn as its own numbers are spread.
+    Other,
+}
+
+/// The graph that grows, and what names stand for.
+pub(super) struct Reader {
+    pub(super) builder: GraphBuilder,
+    pub(super) weights: Weights,
+    pub(super) values: HashMap<String, Val>,
+    pub(super) opset: i64,
+    /// Values that are a parameter's transpose, and the parameter.
+    pub(super) transposed: HashMap<ValueId, ValueId>,
+    kinds: HashMap<ValueId, ElementKind>,
+    paths: HashSet<String>,
+    params: HashMap<(String, bool), ValueId>,
+    constants: HashMap<(Vec<usize>, Vec<u8>, &'static str), ValueId>,
+}
+
+impl Reader {
+    pub(super) fn new(name: &str, opset: i64) -> Self {
+        Reader {
+            builder: GraphBuilder::new(name),
+            weights: Weights::new(),
+            values: HashMap::new(),
+            opset,
+            transposed: HashMap::new(),
+            kinds: HashMap::new(),
+            paths: HashSet::new(),
+            params: HashMap::new(),
+            constants: HashMap::new(),
+        }
+    }
+
+    pub(super) fn input(&mut self, name: &str, spec: InputSpec) -> ValueId {
+        let kind = if spec.dtype.is_float() { ElementKind::Float } else { ElementKind::Int };
+        let id = self.builder.input(name, spec);
+        self.kinds.insert(id, kind);
+        id
+    }
+
+    /// The dimensions of a value.
+    pub(super) fn dims(&self, val: &Val) -> Vec<Dim> {
+        let fixed = |shape: &[usize]| shape.iter().map(|&n| Dim::Fixed(n)).collect();
+        match val {
+            Val::Value(id) => self.builder.shape(*id).0.clone(),
+            Val::Known(known, _) => fixed(&known.shape),
+            Val::Literal(literal, _) => fixed(literal.shape()),
+            Val::Weight(weight) => fixed(weight.tensor.shape()),
+        }
+    }
+
+    pub(super) fn rank(&self, val: &Val) -> usize {
+        self.dims(val).len()
+    }
+
+    /// Applies an operator: now if all is known, else as a node at `path`.
+    pub(super) fn apply(&mut self, path: &str, op: Op, inputs: &[&Val]) -> Result<Val, String> {
+        let known: Option<Vec<&Known>> =
+            inputs.iter().map(|v| if let Val::Known(known, _) = v { Some(known) } else { None }).collect();
+        if let Some(known) = known {
+            let shapes: Vec<Shape> = known.iter().map(|k| Shape::fixed(&k.shape)).collect();
+            // Checked first: folding trusts the shapes.
+            output_shape(&op, &shapes.iter().collect::<Vec<_>>())?;
+            if let Some(result) = fold(&op, &known) {
+                return Ok(Val::Known(result, None));
+            }
+        }
+        let ids = inputs.iter().map(|v| self.value(v)).collect::<Result<Vec<_>, _>>()?;
+        self.node(path, op, &ids).map(Val::Value)
+    }
+
+    /// Adds a node; a path that is taken gets a number.
+    pub(super) fn node(&mut self, path: &str, op: Op, inputs: &[ValueId]) -> Result<ValueId, String> {
+        let path = self.free(path);
+        let of: Vec<ElementKind> = inputs.iter().map(|id| self.kind_of(*id)).collect();
+        let kind = output_kind(&op, &of);
+        let id = self.builder.node(&path, op, inputs).map_err(|e| e.to_string())?;
+        self.kinds.insert(id, kind);
+        Ok(id)
+    }
+
+    fn kind_of(&self, id: ValueId) -> ElementKind {
+        self.kinds.get(&id).copied().unwrap_or(ElementKind::Float)
+    }
+
+    /// What a value's elements are.
+    pub(super) fn kind(&self, val: &Val) -> ElementKind {
+        match val {
+            Val::Value(id) => self.kind_of(*id),
+            Val::Weight(_) => ElementKind::Float,
+            Val::Known(known, _) => match known.elems.first() {
+                Some(Elem::Float(_)) => ElementKind::Float,
+                Some(Elem::Bool(_)) => ElementKind::Bool,
+                _ => ElementKind::Int,
+            },
+            Val::Literal(literal, _) => match literal.dtype() {
+                DType::F32 => ElementKind::Float,
+                DType::Bool => ElementKind::Bool,
+                _ => ElementKind::Int,
+            },
+        }
+    }
+
+    fn free(&mut self, path: &str) -> String {
+        let mut free = path.to_string();
+        let mut n = 1;
+        while !self.paths.insert(free.clone()) {
+            n += 1;
+            free = format!("{path}#{n}");
+        }
+        free
+    }
+
+    /// The graph's value for a name's meaning; makes a constant or a parameter if there is none yet.
+    pub(super) fn value(&mut self, val: &Val) -> Result<ValueId, String> {
+        match val {
+            Val::Value(id) => Ok(*id),
+            Val::Literal(literal, name) => self.constant(literal, name),
+            Val::Weight(weight) => {
+                let weight = Arc::clone(weight);
+                self.param(&weight, Use::Other)
+            }
+            Val::Known(known, name) => match known.literal() {
+                Some(literal) => {
+                    let name = name.clone().unwrap_or_else(|| "constant".into());
+                    self.constant(&literal, &name)
+                }
+                None => self.sizes(known),
+            },
+        }
+    }
+
+    fn constant(&mut self, literal: &Literal, name: &str) -> Result<ValueId, String> {
+        let tensor = literal.tensor();
+        let kind = if tensor.dtype().is_float() { "f" } else { "i" };
+        let kind = if tensor.dtype() == DType::Bool { "b" } else { kind };
+        let key = (literal.shape().to_vec(), tensor.bytes().to_vec(), kind);
+        // Small constants repeat by the hundred.
+        let is_small = tensor.len() <= 64;
+        if is_small && let Some(id) = self.constants.get(&key) {
+            return Ok(*id);
+        }
+        let id = self.node(name, Op::Constant { value: literal.clone() }, &[])?;
+        if is_small {
+            self.constants.insert(key, id);
+        }
+        Ok(id)
+    }
+
+    fn sizes(&mut self, known: &Known) -> Result<ValueId, String> {
+        let dims = known
+            .elems
+            .iter()
+            .map(|e| match e {
+                Elem::Int(e) => e.to_dim().ok_or_else(|| format!("the size {e} may be negative")),
+                _ => Err("integers and floats are mixed".into()),
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        let is_scalar = known.shape.is_empty();
+        let id = self.node("sizes", Op::Sizes { dims, is_scalar }, &[])?;
+        if known.shape.len() < 2 {
+            return Ok(id);
+        }
+        let shape = known.shape.iter().map(|&n| Dim::Fixed(n)).collect();
+        self.node("sizes.shaped", Op::Reshape { shape }, &[id])
+    }
+
+    /// A value used as told: what becomes a parameter is drawn accordingly.
+    pub(super) fn value_for(&mut self, val: &Val, usage: Use) -> Result<ValueId, String> {
+        match val {
+            Val::Weight(weight) => {
+                let weight = Arc::clone(weight);
+                self.param(&weight, usage)
+            }
+            _ => self.value(val),
+        }
+    }
+
+    fn param(&mut self, weight: &Weight, usage: Use) -> Result<ValueId, String> {
+        self.declare(&weight.name, &weight.tensor, usage, false)
+    }
+
+    /// The weight `[in, out]` of a product, stored `[out, in]` as linear layers have it.
+    pub(super) fn transposed_param(&mut self, weight: &Weight) -> Result<ValueId, String> {
+        if let Some(id) = self.params.get(&(weight.name.clone(), true)) {
+            return Ok(*id);
+        }
+        let [rows, cols] = weight.tensor.shape()[..] else { return Err("the weight is not a matrix".into()) };
+        let size = weight.tensor.dtype().size();
+        let bytes = weight.tensor.bytes();
+        let mut turned = Vec::with_capacity(bytes.len());
+        for c in 0..cols {
+            for r in 0..rows {
+                let at = (r * cols + c) * size;
+                turned.extend_from_slice(&bytes[at..at + size]);
+            }
+        }
+        let tensor =
+            Tensor::new(weight.tensor.dtype(), vec![cols, rows], turned.into()).map_err(|e| e.to_string())?;
+        self.declare(&weight.name, &tensor, Use::Matrix { fan_in: rows }, true)
+    }
+
+    fn declare(&mut self, name: &str, tensor: &Tensor, usage: Use, turned: bool) -> Result<ValueId, String> {
+        let key = (name.to_string(), turned);
+        if let Some(id) = self.params.get(&key) {
+            return Ok(*id);
+        }
+        let shape = tensor.shape();
+        let init = match usage {
+            Use::Convolution if shape.len() > 2 => Init::fan_in_uniform(shape[1..].iter().product()),
+            Use::Convolution => Init::Normal(0.02),
+            Use::Matrix { fan_in } => Init::fan_in_uniform(fan_in),
+            Use::Scale => Init::Constant(1.0),
+            Use::Shift => Init::Constant(0.0),
+            Use::Buffer { start } => Init::Constant(start),
+            Use::Other => spread(tensor)?,
+        };
+        let made = match usage {
+            Use::Buffer { .. } => self.builder.buffer(name.into(), shape, init),
+            _ => self.builder.param(name.into(), shape, init),
+        };
+        let id = made.map_err(|e| e.to_string())?;
+        self.weights.insert(name, tensor.clone());
+        self.params.insert(key, id);
+        Ok(id)
+    }
+}
+
+/// Equal numbers stay equal; others are drawn as wide as they are spread.
+fn spread(tensor: &Tensor) -> Result<Init, String> {
+    let values = tensor.to_f32().map_err(|e| e.to_string())?;
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    if !mean.is_finite() || !variance.is_finite() {
+        return Err("a weight is not a finite number".into());
+    }
+    Ok(if variance.sqrt() < 1e-6 * mean.abs() || variance == 0.0 {
+        Init::Constant(mean)
+    } else {
+        Init::Normal((variance + mean * mean).sqrt())
+    })
+}
