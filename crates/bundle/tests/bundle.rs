@@ -36,6 +36,7 @@ fn manifest() -> Manifest {
             seed: 7,
             split: SplitPlan { given: false, seed: 0, n_train: 80, n_valid: 0, n_test: 20 },
             head: HeadPlan {
+                kind: Default::default(),
                 scaling: Default::default(),
                 l2_candidates: vec![1e-4, 0.1],
                 n_folds: 5,

@@ -1,6 +1,6 @@
 //! What is printed: JSON for programs, lines for people.
 
-use headstart::{Diagnostic, Error, Plan, Task};
+use headstart::{Diagnostic, Error, Forecast, Plan, Task, TrainingPlan};
 use serde::Serialize;
 
 /// Diagnostics shown before the rest is counted.
@@ -34,7 +34,7 @@ pub(crate) fn diagnostics(all: &[Diagnostic]) {
 }
 
 /// A plan as a page.
-pub(crate) fn plan(plan: &Plan) {
+pub(crate) fn plan(plan: &Plan, forecast: Option<&Forecast>) {
     let s = &plan.split;
     println!("{} by `{}` on `{}`", plan.task.on(plan.modality), plan.recipe, plan.source);
     match plan.task {
@@ -73,19 +73,46 @@ pub(crate) fn plan(plan: &Plan) {
             brief(&plan.unused_weights)
         );
     }
-    println!("\n  {:<44} {:>12}  state", "group", "parameters");
-    for g in &plan.groups {
-        println!("  {:<44} {:>12}  {:?}", g.name, g.n_parameters, g.state);
+    if let Some(training) = &plan.training {
+        training_lines(training);
     }
-    let all: usize = plan.groups.iter().map(|g| g.n_parameters).sum();
-    let trained: usize =
-        plan.groups.iter().filter(|g| format!("{:?}", g.state) == "Trained").map(|g| g.n_parameters).sum();
-    println!(
-        "\n  {trained} of {all} parameters are trained ({:.2} %)",
-        100.0 * trained as f64 / all.max(1) as f64
-    );
+    println!("\n  {:<44} {:>12} {:>12}  {:<8} learning rate", "group", "parameters", "learning", "state");
+    for g in &plan.groups {
+        let state = format!("{:?}", g.state).to_lowercase();
+        let lr = g.lr_max.map_or(String::new(), |lr| format!("{lr:.1e}"));
+        println!("  {:<44} {:>12} {:>12}  {state:<8} {lr}", g.name, g.n_parameters, g.n_learning);
+    }
+    let learning: usize = plan.groups.iter().map(|g| g.n_learning).sum();
+    println!("\n  {learning} parameters learn ({:.2} % of all)", 100.0 * plan.trainable_share());
+    if let Some(f) = forecast {
+        println!(
+            "  forecast   {:.0} s, at most {:.0} MiB of memory, {:.1} MiB written to the cache",
+            f.seconds, f.peak_mb, f.cache_mb
+        );
+        if f.saved_share > 0.005 {
+            println!(
+                "             the frozen part runs once an example: {:.0} % of the work of training it is saved",
+                100.0 * f.saved_share
+            );
+        }
+    }
     for note in &plan.notes {
         println!("  note: {note}");
+    }
+}
+
+fn training_lines(t: &TrainingPlan) {
+    let phases: Vec<String> = t
+        .phases
+        .iter()
+        .map(|p| format!("{} ({} {})", p.name, p.n_passes, if p.n_passes == 1 { "pass" } else { "passes" }))
+        .collect();
+    println!("  training   {}; batches of {}", phases.join(", then "), t.batch_size * t.n_accumulated);
+    if !t.augmentation.is_empty() {
+        println!("  augment    {}, {} views of each example", t.augmentation, t.n_views);
+    }
+    for guard in &t.regularisers {
+        println!("  guard      {guard:?}");
     }
 }
 

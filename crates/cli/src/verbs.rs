@@ -72,7 +72,7 @@ fn plan(session: &Session, args: &PlanArgs, json: bool) -> Result<u8, Error> {
     if json {
         output::json(&plan)
     } else {
-        output::plan(&plan)
+        output::plan(&plan.plan, plan.forecast.as_ref())
     }
     Ok(0)
 }

@@ -24,7 +24,7 @@ pub use metrics::{
     Scorer,
 };
 pub use numbers::NumberSummary;
-pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadPlan, Plan, Scaling, SplitPlan};
+pub use plan::{BaselinePlan, GroupPlan, GroupState, HeadKind, HeadPlan, Plan, Scaling, SplitPlan};
 pub use rng::Rng;
 pub use schedule::Schedule;
 pub use splits::{SealedTest, Splits, TestAlreadyOpened};

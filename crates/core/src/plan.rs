@@ -74,6 +74,9 @@ pub enum Scaling {
 /// numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadPlan {
+    /// What it is.
+    #[serde(default)]
+    pub kind: HeadKind,
     /// What centred features are divided by before the penalty weighs them.
     pub scaling: Scaling,
     /// Candidate strengths of the L2 penalty: λ in `mean loss + λ/2·‖W‖²`.
@@ -82,6 +85,17 @@ pub struct HeadPlan {
     pub n_folds: usize,
     /// Weigh examples so that every class counts the same.
     pub class_weights: bool,
+}
+
+/// What a head on frozen features is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// The optimum of a convex loss.
+    #[default]
+    Convex,
+    /// The mean of each class's examples.
+    Prototype,
 }
 
 /// The same network from random weights.

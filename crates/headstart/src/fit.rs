@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_core::{Dataset, Diagnostic, Features, Metric, Plan, SealedTest, SplitPlan, Splits};
+use headstart_core::{
+    Dataset, Diagnostic, Features, Forecast, Metric, Modality, Plan, SealedTest, SplitPlan, Splits,
+};
 use headstart_data::{Augmentation, LoadOptions, Preparer, SplitOptions};
 use headstart_graph::Preprocess;
 use headstart_graph::rewrite::{Tap, cut, tap_at};
 use headstart_recipe::{Facts, Recipe, Settings};
 use headstart_train::{HeadFit, predict_head};
 
+use crate::auto;
+use crate::forecast::forecast;
 use crate::prefix::{Extracted, Prefix};
 use crate::proof::Proof;
 use crate::rival::Rival;
@@ -79,6 +83,9 @@ impl FitOptions {
     }
 }
 
+/// Share of the examples that `auto` chooses by, where the user names none and the data have no such part.
+const VALID_FRACTION_AUTO: f64 = 0.2;
+
 /// Everything that is decided before anything runs.
 pub(crate) struct Prepared {
     pub(crate) dataset: Dataset,
@@ -86,22 +93,121 @@ pub(crate) struct Prepared {
     pub(crate) source: Source,
     pub(crate) tap: Tap,
     pub(crate) plan: Plan,
+    pub(crate) known: Known,
     /// What was noticed while dividing the data.
     pub(crate) notices: Vec<Diagnostic>,
     /// Examples without labels, where there are some.
     pub(crate) unlabelled: Option<Dataset>,
 }
 
-/// Decides a run and runs nothing.
-pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan, Error> {
-    prepare(session, data, options).map(|p| p.plan)
+/// What recipes are told, besides network and classes.
+pub(crate) struct Known {
+    train_counts: Vec<usize>,
+    unused_weights: Vec<String>,
+    split: SplitPlan,
+    sequence: usize,
+    n_unlabelled: usize,
+}
+
+impl Known {
+    /// The plan of a recipe.
+    pub(crate) fn plan(
+        &self,
+        recipe: Recipe,
+        options: &FitOptions,
+        dataset: &Dataset,
+        source: &Source,
+    ) -> Result<Plan, Error> {
+        let facts = Facts {
+            graph: &source.model.graph,
+            source: &options.source,
+            tap: options.tap.as_deref(),
+            unused_weights: self.unused_weights.clone(),
+            modality: dataset.modality,
+            task: dataset.task,
+            metric: options.metric.unwrap_or(Metric::of_task(dataset.task)[0]),
+            classes: &dataset.classes,
+            train_counts: &self.train_counts,
+            split: self.split.clone(),
+            sequence: self.sequence,
+            size_px: match &source.model.preprocess {
+                Preprocess::Image(image) => Some(image.size_px[0]),
+                Preprocess::Text(_) => None,
+            },
+            baseline_budget: options.baseline_budget,
+            seed: options.seed,
+            augmentation: &options.augmentation,
+            targets: &options.targets,
+            n_unlabelled: self.n_unlabelled,
+            settings: options.settings.clone(),
+        };
+        Ok(recipe.plan(&facts)?)
+    }
+}
+
+/// A plan, and what it is expected to cost on this machine.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Planned {
+    /// What would happen.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// What it would cost; none for `auto`, whose cost is its time limit.
+    pub forecast: Option<Forecast>,
+}
+
+/// Decides a run.  Nothing is fitted; a little of everything is tried, to tell what the run will cost.
+pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Planned, Error> {
+    let prepared = prepare(session, data, options)?;
+    let forecast = match options.recipe {
+        Recipe::Auto => None,
+        _ => Some(forecast_of(session, &prepared, options)?),
+    };
+    Ok(Planned { plan: prepared.plan, forecast })
+}
+
+fn forecast_of(session: &Session, p: &Prepared, options: &FitOptions) -> Result<Forecast, Error> {
+    let prefix = Prefix::new(session, &p.source.model, &cut(&p.source.model.graph, p.tap)?)?;
+    let (width, k) = (p.plan.feature_width, p.dataset.n_outputs());
+    let head = HeadFit {
+        weight: vec![0.0; width * k],
+        bias: vec![0.0; k],
+        l2: 0.0,
+        cv: Vec::new(),
+        n_iterations: 0,
+        converged: true,
+        notes: Vec::new(),
+    };
+    let start = Start {
+        session,
+        model: &p.source.model,
+        dataset: &p.dataset,
+        plan: &p.plan,
+        tap: options.tap.as_deref(),
+        train_idx: &p.splits.train,
+        valid_idx: &p.splits.valid,
+        head: &head,
+        unlabelled: p.unlabelled.as_ref(),
+    };
+    let rival = p
+        .plan
+        .baseline
+        .as_ref()
+        .map(|b| Rival::new(session, &p.source.model, p.tap, b, &p.dataset, &p.splits.train))
+        .transpose()?;
+    forecast(session, &start, &prefix, rival.as_ref(), p.splits.valid.len() + p.splits.test.len())
 }
 
 /// Fits, proves and seals; leaves a run folder at `out`.
 pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
     let run = Run::create(out)?;
-    let Prepared { dataset, mut splits, source, tap, plan, notices, unlabelled } =
-        prepare(session, data, options)?;
+    let prepared = prepare(session, data, options)?;
+    let seconds_prepared = run.seconds();
+    let forecast = match options.recipe {
+        Recipe::Auto => None,
+        _ => Some(forecast_of(session, &prepared, options)?),
+    };
+    let seconds_forecast = run.seconds() - seconds_prepared;
+    let Prepared { dataset, mut splits, source, tap, mut plan, known, notices, unlabelled } = prepared;
     run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
     run.write("request.json", &serde_json::to_vec_pretty(&Request::of(data, options)).expect("plain data"))?;
     run.event("planned", &plan.split)?;
@@ -121,30 +227,31 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     run.event("fitted", serde_json::json!({"l2": head.l2, "cv": head.cv.len()}))?;
     clock.lap("Fit the head");
 
-    let tuned = plan
-        .training
-        .is_some()
-        .then(|| -> Result<Tuned, Error> {
-            let (valid, _, _) =
-                prefix.extract(session, &dataset, &splits.valid, "reading the validation split")?;
-            let start = Start {
-                session,
-                model: &source.model,
-                dataset: &dataset,
-                plan: &plan,
-                tap: options.tap.as_deref(),
-                train_idx: &features.example_idx,
-                valid_idx: &valid.example_idx,
-                head: &head,
-                unlabelled: unlabelled.as_ref(),
-            };
-            tune(&start, &run, &options.resume)
-        })
-        .transpose()?;
+    let (valid, ..) = prefix.extract(session, &dataset, &splits.valid, "reading the validation split")?;
+    let start = Start {
+        session,
+        model: &source.model,
+        dataset: &dataset,
+        plan: &plan,
+        tap: options.tap.as_deref(),
+        train_idx: &features.example_idx,
+        valid_idx: &valid.example_idx,
+        head: &head,
+        unlabelled: unlabelled.as_ref(),
+    };
+    let tuned: Option<Tuned>;
+    if options.recipe == Recipe::Auto {
+        let plan_of = |recipe| known.plan(recipe, options, &dataset, &source);
+        let chosen = auto::choose(session, &start, &run, options.time_limit, &valid, &plan_of)?;
+        run.event("chosen", serde_json::json!({"recipe": chosen.plan.recipe, "tried": chosen.tried}))?;
+        (plan, tuned) = (chosen.plan, chosen.tuned);
+        run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
+    } else {
+        tuned = plan.training.is_some().then(|| tune(&start, &run, &options.resume)).transpose()?;
+    }
     if let Some(tuned) = &tuned {
         tuned.notes.iter().for_each(|note| session.observer.note(note));
-        extracted.n_computed += tuned.extracted.n_computed;
-        extracted.n_cached += tuned.extracted.n_cached;
+        extracted += tuned.extracted;
         run.event("tuned", serde_json::json!({"valid_loss": tuned.valid_loss}))?;
     }
     clock.lap("Train the network");
@@ -165,8 +272,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     run.event("test opened", serde_json::json!({"examples": test.len()}))?;
     diagnostics.extend(unread);
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
-    extracted.n_computed += extracted_test.n_computed;
-    extracted.n_cached += extracted_test.n_cached;
+    extracted += extracted_test;
     let train_targets = dataset.targets(&features.example_idx);
     let of_probe = predict_head(dataset.task, &test, &head.weight, &head.bias);
     let mut others = Vec::new();
@@ -192,6 +298,8 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         train_targets: &train_targets,
         diagnostics: &diagnostics,
         extracted,
+        forecast,
+        seconds_forecast,
         timings: clock.laps,
     };
     record::leave(session, &run, options, &fitted, &mut proof, rival)
@@ -235,7 +343,11 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         Augmentation::parse(&options.augmentation, dataset.modality)?;
     }
     // Divided before the source is fetched: a wrong request should fail before a long download.
-    let (splits, notices) = headstart_data::split(&dataset, &options.split)?;
+    let mut split = options.split;
+    if options.recipe == Recipe::Auto && split.valid_fraction == 0.0 {
+        split.valid_fraction = VALID_FRACTION_AUTO;
+    }
+    let (splits, notices) = headstart_data::split(&dataset, &split)?;
     let source = Source::open(session, &options.source, &options.source_options)?;
     let modality = match source.model.preprocess {
         Preprocess::Image(_) => headstart_core::Modality::Image,
@@ -251,16 +363,9 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
     let train_counts = dataset.targets(&splits.train).class_counts(dataset.classes.len());
     let preparer = Preparer::new(&source.model.preprocess, source.model.tokenizer.as_deref())?;
     let sample: Vec<_> = splits.train.iter().take(256).map(|&i| &dataset.examples[i].input).collect();
-    let plan = options.recipe.plan(&Facts {
-        graph: &source.model.graph,
-        source: &options.source,
-        tap: options.tap.as_deref(),
+    let known = Known {
+        train_counts,
         unused_weights: source.report.unexpected.iter().map(|t| t.to_string()).collect(),
-        modality,
-        task: dataset.task,
-        metric: options.metric.unwrap_or(allowed[0]),
-        classes: &dataset.classes,
-        train_counts: &train_counts,
         split: SplitPlan {
             given: dataset.examples.iter().any(|e| e.split.is_some()),
             seed: options.split.seed,
@@ -268,27 +373,15 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             n_valid: splits.valid.len(),
             n_test: splits.test.len(),
         },
-        sequence: if modality == headstart_core::Modality::Text {
-            tokens_mean(&preparer, &sample)
-        } else {
-            1
-        },
-        size_px: match &source.model.preprocess {
-            Preprocess::Image(image) => Some(image.size_px[0]),
-            Preprocess::Text(_) => None,
-        },
-        baseline_budget: options.baseline_budget,
-        seed: options.seed,
-        augmentation: &options.augmentation,
-        targets: &options.targets,
+        sequence: if modality == Modality::Text { tokens_mean(&preparer, &sample) } else { 1 },
         n_unlabelled: unlabelled.as_ref().map_or(0, |u| u.examples.len()),
-        settings: options.settings.clone(),
-    })?;
+    };
+    let plan = known.plan(options.recipe, options, &dataset, &source)?;
     let tap = match &options.tap {
         Some(path) => tap_at(&source.model.graph, path)?,
         None => headstart_graph::rewrite::tap(&source.model.graph)?,
     };
-    Ok(Prepared { dataset, splits, source, tap, plan, notices, unlabelled })
+    Ok(Prepared { dataset, splits, source, tap, plan, known, notices, unlabelled })
 }
 
 pub(crate) fn fit_head(

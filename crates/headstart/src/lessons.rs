@@ -115,6 +115,11 @@ impl<'a> Material<'a> {
         self.example_idx.len()
     }
 
+    /// Bytes that the frozen part made of the examples.
+    pub(crate) fn frozen_bytes(&self) -> usize {
+        self.frontier.iter().flat_map(|f| f.rows.values()).map(|row| 4 * row.len()).sum()
+    }
+
     /// Prepares every example once, where it has one view only and memory allows.
     fn hold(&mut self) -> Result<(), Error> {
         let is_text = self.dataset.modality == headstart_core::Modality::Text;
@@ -156,8 +161,12 @@ impl<'a> Material<'a> {
                 break;
             }
             let all = frontier.prefix.rows(self.session, &wanted, STAGE)?;
-            sum.n_computed += all.extracted.n_computed + known.extracted.n_computed;
-            sum.n_cached += all.extracted.n_cached - known.extracted.n_computed.min(all.extracted.n_cached);
+            // The sample is counted once, as what it was the first time.
+            sum += Extracted {
+                n_cached: all.extracted.n_cached.saturating_sub(known.known.len()),
+                ..all.extracted
+            };
+            sum += known.extracted;
             frontier.rows.extend(all.known);
         }
         Ok(sum)

@@ -12,6 +12,7 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod auto;
 mod bench;
 mod check;
 mod checkpoint;
@@ -21,6 +22,7 @@ mod evaluate;
 mod feature_cache;
 mod features;
 mod fit;
+mod forecast;
 mod lessons;
 mod predict;
 mod predictions_csv;
@@ -42,7 +44,7 @@ pub use demo::{DemoOutcome, DemoPrediction, demo};
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
 pub use features::{FeaturesSummary, features};
-pub use fit::{FitOptions, default_out, fit, plan};
+pub use fit::{FitOptions, Planned, default_out, fit, plan};
 pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use session::{Observer, Session, SessionOptions, Silent};
@@ -51,7 +53,8 @@ pub use tune::Resume;
 pub use verify::{Verification, verify};
 
 pub use headstart_core::{
-    Diagnostic, Input, Metric, Modality, NumberSummary, Plan, SplitName, Task, UnknownName, Verdict,
+    Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, SplitName, Task, TrainingPlan,
+    UnknownName, Verdict,
 };
 pub use headstart_data::{LoadOptions, SplitOptions};
 pub use headstart_engine::Device;

@@ -27,6 +27,16 @@ pub(crate) struct Prefix {
 pub(crate) struct Extracted {
     pub(crate) n_computed: usize,
     pub(crate) n_cached: usize,
+    /// Bytes written to the cache.
+    pub(crate) n_bytes: usize,
+}
+
+impl std::ops::AddAssign for Extracted {
+    fn add_assign(&mut self, other: Extracted) {
+        self.n_computed += other.n_computed;
+        self.n_cached += other.n_cached;
+        self.n_bytes += other.n_bytes;
+    }
 }
 
 /// One example or view that is wanted, under the name that the cache knows it by.
@@ -73,7 +83,7 @@ impl Prefix {
             session.observer.progress(stage, now as u64, keys.len() as u64);
         };
         tick(0);
-        let mut at = 0;
+        let (mut at, mut n_bytes) = (0, 0);
         // The first segment is small: it shows how large a row is.
         let mut size = 64;
         while at < missing.len() {
@@ -89,6 +99,7 @@ impl Prefix {
                 }
             }
             self.cache.write(&segment).map_err(Error::cache)?;
+            n_bytes += segment.iter().map(|(_, v)| 36 + 4 * v.len()).sum::<usize>();
             let longest = segment.iter().map(|(_, v)| v.len()).max().unwrap_or(1).max(1);
             size = (SEGMENT_VALUES / longest).clamp(1, SEGMENT);
             known.extend(segment);
@@ -97,7 +108,7 @@ impl Prefix {
         if !missing.is_empty() {
             session.features.evict().map_err(Error::cache)?;
         }
-        let extracted = Extracted { n_computed: missing.len() - failed.len(), n_cached };
+        let extracted = Extracted { n_computed: missing.len() - failed.len(), n_cached, n_bytes };
         Ok(Rows { known, failed, extracted })
     }
 

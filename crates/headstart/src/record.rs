@@ -7,14 +7,16 @@ use headstart_bundle::{
     GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts,
 };
 use headstart_core::{
-    Dataset, Diagnostic, Input, Metric, Modality, NumberSummary, Plan, SplitName, Targets, Task, Verdict,
+    Dataset, Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, SplitName, Targets, Task,
+    Verdict,
 };
 use headstart_formats::safetensors;
 use headstart_graph::rewrite::{HeadSpec, Tap, graft};
 use headstart_graph::{Graph, Preprocess, Tensor, Weights};
 use headstart_report::{
-    Answer, CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, NumberCounts, Picture, ReportData, ScratchCurve, ScratchPass, Timing, verdict_sentence,
+    Answer, CacheFacts, ClassCounts, DataSummary, Fact, ForecastFacts, L2Curve, L2Point, MediaType, Mistake,
+    MistakeContent, Mistakes, NumberCounts, PhaseCurve, Picture, ReportData, ScratchCurve, ScratchPass,
+    Timing, verdict_sentence,
 };
 use headstart_train::{HeadFit, TargetScale};
 use headstart_trust::Simplest;
@@ -49,6 +51,9 @@ pub(crate) struct Fitted<'a> {
     pub(crate) train_targets: &'a Targets,
     pub(crate) diagnostics: &'a [Diagnostic],
     pub(crate) extracted: Extracted,
+    pub(crate) forecast: Option<Forecast>,
+    /// Seconds that forecasting took, which the forecast does not speak of.
+    pub(crate) seconds_forecast: f64,
     pub(crate) timings: Vec<(&'static str, f64)>,
 }
 
@@ -90,6 +95,8 @@ pub struct FitSummary {
     pub verdict: Verdict,
     /// On `hurt`, the baseline that the bundle holds.
     pub fallback: Option<String>,
+    /// What the run was expected to cost; none for `auto`.
+    pub forecast: Option<Forecast>,
     /// Where the time went.
     pub seconds: BTreeMap<&'static str, f64>,
     /// Most memory held, MiB.
@@ -192,6 +199,7 @@ pub(crate) fn leave(
         baselines: proof.comparisons.iter().map(|c| (c.baseline.clone(), c.score)).collect(),
         verdict: proof.verdict,
         fallback,
+        forecast: fitted.forecast.clone(),
         seconds,
         peak_mb: peak,
         seed: plan.seed,
@@ -215,6 +223,15 @@ pub(crate) fn leave(
     run.write("metrics.json", &serde_json::to_vec_pretty(&file).expect("plain data"))?;
     run.event("sealed", serde_json::json!({"verdict": proof.verdict}))?;
     Ok(summary)
+}
+
+/// Loss by pass of each phase.
+fn training_curves(fitted: &Fitted<'_>) -> Vec<PhaseCurve> {
+    let (Some(tuned), Some(training)) = (fitted.tuned, &fitted.plan.training) else { return Vec::new() };
+    let passes =
+        |curve: &[headstart_train::TunedPass]| curve.iter().map(|p| (p.train_loss, p.valid_loss)).collect();
+    let phases = training.phases.iter().zip(&tuned.curves);
+    phases.map(|(phase, curve)| PhaseCurve { name: phase.name.clone(), passes: passes(curve) }).collect()
 }
 
 /// The network that goes into the bundle.
@@ -376,6 +393,13 @@ fn report_data(
                 .map(|p| ScratchPass { train_loss: p.train_loss, accuracy: None })
                 .collect(),
             accuracy_split: headstart_core::SplitName::Train,
+        }),
+        training: training_curves(fitted),
+        forecast: fitted.forecast.clone().map(|forecast| ForecastFacts {
+            forecast,
+            seconds: fitted.timings.iter().map(|t| t.1).sum::<f64>() - fitted.seconds_forecast,
+            peak_mb: peak_mb(),
+            cache_mb: fitted.extracted.n_bytes as f64 / (1024.0 * 1024.0),
         }),
         l2: (!fitted.head.cv.is_empty()).then(|| L2Curve {
             points: fitted

@@ -94,6 +94,28 @@ impl<'a> Rival<'a> {
         if self.known.is_none() { self.trained().map(|_| ()) } else { Ok(()) }
     }
 
+    /// Seconds that training it will take, from two steps; 0 if a record of it exists.
+    pub(crate) fn forecast_seconds(&self) -> Result<f64, Error> {
+        if self.known.is_some() {
+            return Ok(0.0);
+        }
+        let n = (2 * self.plan.batch_size).min(self.train_idx.len());
+        let few = Rival {
+            train_idx: &self.train_idx[..n],
+            plan: self.plan,
+            graph: self.graph.clone(),
+            preprocess: self.preprocess.clone(),
+            record_path: self.record_path.clone(),
+            known: None,
+            trained: None,
+            ..*self
+        };
+        let clock = std::time::Instant::now();
+        few.fit_passes(1)?;
+        let by_example = clock.elapsed().as_secs_f64() / n.max(1) as f64;
+        Ok(by_example * (self.train_idx.len() * self.plan.n_passes) as f64)
+    }
+
     /// Loss by pass.
     pub(crate) fn curve(&self) -> &[PassPoint] {
         match (&self.trained, &self.known) {
@@ -148,6 +170,10 @@ impl<'a> Rival<'a> {
     }
 
     fn fit(&self) -> Result<(Vec<PassPoint>, Weights), Error> {
+        self.fit_passes(self.plan.n_passes)
+    }
+
+    fn fit_passes(&self, n_passes: usize) -> Result<(Vec<PassPoint>, Weights), Error> {
         let preparer = Preparer::new(&self.preprocess, self.model.tokenizer.as_deref())?;
         let prepared: Vec<Prepared> = self
             .train_idx
@@ -159,7 +185,7 @@ impl<'a> Rival<'a> {
         let mut network =
             Network::load(self.graph.clone(), &random_weights(&self.graph, 0)?, &self.session.device)?;
         let spec = NetworkSpec {
-            n_passes: self.plan.n_passes,
+            n_passes,
             batch_size: self.plan.batch_size,
             lr_max: self.plan.lr_max,
             weight_decay: 0.05,

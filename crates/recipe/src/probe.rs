@@ -47,6 +47,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
         seed: facts.seed,
         split: facts.split.clone(),
         head: HeadPlan {
+            kind: Default::default(),
             scaling: Scaling::Common,
             l2_candidates: if l2 > 0.0 { vec![l2] } else { l2_candidates(facts.task) },
             n_folds,

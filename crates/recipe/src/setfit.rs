@@ -5,15 +5,18 @@
 //! loss = (cos(f(a), f(b)) − [class(a) = class(b)])²   over streamed pairs (a, b)
 //! ```
 
-use headstart_core::{Modality, Objective, Plan};
+use headstart_core::{HeadStart, Modality, Objective, Plan, Task};
+use headstart_graph::rewrite::Part;
 
 use crate::full;
 use crate::training::{self, Rates, group_names, phase};
 use crate::{Facts, RecipeError};
-use headstart_core::HeadStart;
-use headstart_graph::rewrite::Part;
 
 pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
+    if facts.task != Task::Classification {
+        let why = format!("is for one class an example, not for {}", facts.task);
+        return Err(RecipeError::Unsuitable { recipe: "setfit", why });
+    }
     if facts.modality != Modality::Text {
         let why =
             "is for texts; for pictures with few labels try `prototype`, `probe` or --unlabelled".into();

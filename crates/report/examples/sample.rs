@@ -194,6 +194,8 @@ fn run(s: &Spec, classes: &[String], source: Card) -> ReportData {
                 .collect(),
             accuracy_split: SplitName::Valid,
         }),
+        training: Vec::new(),
+        forecast: None,
         l2: Some(L2Curve {
             points: (0..9)
                 .map(|i| L2Point {
@@ -259,7 +261,7 @@ fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
             n_valid: counts.iter().map(|c| c.n_valid).sum(),
             n_test: counts.iter().map(|c| c.n_test).sum(),
         },
-        head: HeadPlan { scaling: Default::default(), l2_candidates: vec![1e-4; 9], n_folds: 5, class_weights: false },
+        head: HeadPlan { kind: Default::default(), scaling: Default::default(), l2_candidates: vec![1e-4; 9], n_folds: 5, class_weights: false },
         training: None,
         baseline: Some(BaselinePlan {
             n_passes: 30,

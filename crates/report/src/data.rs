@@ -38,6 +38,12 @@ pub struct ReportData {
     pub scatter: Vec<[f64; 2]>,
     /// How the rival from random weights learned.
     pub scratch: Option<ScratchCurve>,
+    /// How the network learned, phase by phase; empty if it stayed frozen.
+    #[serde(default)]
+    pub training: Vec<PhaseCurve>,
+    /// What the run was expected to cost; none if nothing was forecast.
+    #[serde(default)]
+    pub forecast: Option<ForecastFacts>,
     /// How the strength of the L2 penalty was chosen.
     pub l2: Option<L2Curve>,
     /// Test examples that it got wrong.
@@ -54,6 +60,28 @@ pub struct ReportData {
     pub command_predict: String,
     /// The command that makes this run again.
     pub command_reproduce: String,
+}
+
+/// One phase of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseCurve {
+    /// What people call it.
+    pub name: String,
+    /// Mean training loss by pass, and the loss on the validation split where there was one.
+    pub passes: Vec<(f64, Option<f64>)>,
+}
+
+/// A forecast beside what came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForecastFacts {
+    /// What was expected.
+    pub forecast: headstart_core::Forecast,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Most memory held, MiB.
+    pub peak_mb: Option<f64>,
+    /// Features written to the cache, MiB.
+    pub cache_mb: f64,
 }
 
 /// What there was to learn from.

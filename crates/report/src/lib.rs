@@ -14,8 +14,9 @@ mod sentence;
 mod summary;
 
 pub use data::{
-    Answer, CacheFacts, ClassCounts, DataSummary, Fact, L2Curve, L2Point, MediaType, Mistake, MistakeContent,
-    Mistakes, NumberCounts, Picture, ReportData, ScratchCurve, ScratchPass, Timing,
+    Answer, CacheFacts, ClassCounts, DataSummary, Fact, ForecastFacts, L2Curve, L2Point, MediaType, Mistake,
+    MistakeContent, Mistakes, NumberCounts, PhaseCurve, Picture, ReportData, ScratchCurve, ScratchPass,
+    Timing,
 };
 pub use markdown::markdown;
 pub use page::html;

@@ -35,6 +35,7 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         seed: 7,
         split: SplitPlan { given: false, seed: 0, n_train: 8, n_valid: 0, n_test: 4 },
         head: HeadPlan {
+            kind: Default::default(),
             scaling: Default::default(),
             l2_candidates: vec![1e-4, 1e-2],
             n_folds: 2,
@@ -98,6 +99,8 @@ fn report(classes: &[&str], words: &str) -> ReportData {
             ],
             accuracy_split: SplitName::Train,
         }),
+        training: Vec::new(),
+        forecast: None,
         l2: Some(L2Curve {
             points: vec![
                 L2Point { l2: 1e-4, loss: 0.5, loss_se: Some(0.1) },

@@ -1,11 +1,14 @@
 //! The convex head of a task: which one is fitted, and what it says.
 
-use headstart_core::{Features, HeadPlan, Progress, Targets, Task};
+use headstart_core::{Features, HeadKind, HeadPlan, Progress, Targets, Task};
 use rayon::prelude::*;
 
 use crate::cv::CvPoint;
 use crate::predict::{dot, softmax};
-use crate::{LogisticSpec, RidgeSpec, TrainError, fit, fit_labels, fit_ridge};
+use crate::{
+    Distance, LogisticSpec, PrototypeFit, PrototypeSpec, RidgeSpec, TrainError, fit, fit_labels,
+    fit_prototypes, fit_ridge,
+};
 
 /// A fitted head.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,13 @@ pub fn fit_head(
         seed,
     };
     match targets {
+        Targets::Class(labels) if plan.kind == HeadKind::Prototype => {
+            // Nearest centroid by squared distance is a linear head; the cosine would need a norm before it.
+            let spec = PrototypeSpec { distance: Distance::Euclidean, temperature: None };
+            let PrototypeFit { weight, bias, notes, .. } =
+                fit_prototypes(features, labels, n_outputs, &spec)?;
+            Ok(HeadFit { weight, bias, l2: 0.0, cv: Vec::new(), n_iterations: 0, converged: true, notes })
+        }
         Targets::Class(labels) => fit(features, labels, n_outputs, groups, &logistic, progress),
         Targets::Classes(labels) => fit_labels(features, labels, n_outputs, groups, &logistic, progress),
         Targets::Number(values) => {

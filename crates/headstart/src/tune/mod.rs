@@ -138,6 +138,32 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
     Ok(tuned)
 }
 
+/// What a little of a training cost.
+pub(crate) struct DryRun {
+    /// The network in training.
+    pub(crate) graph: Graph,
+    /// Seconds of one pass over the examples that were tried.
+    pub(crate) seconds_a_pass: f64,
+    /// Seconds of the frozen part over one view of each.
+    pub(crate) seconds_frozen: f64,
+    /// What came out of it, bytes.
+    pub(crate) frozen_bytes: usize,
+}
+
+/// Trains one pass of the last phase, in which most learns, and keeps nothing.
+pub(crate) fn dry_run(start: &Start<'_>) -> Result<DryRun, Error> {
+    let graph = trained_graph(start)?;
+    let weights = start.weights(&graph, 0)?;
+    let phase = start.training().phases.last().expect("a training has a phase");
+    let clock = std::time::Instant::now();
+    let now = whole_weights(&graph, &weights, &Weights::new())?;
+    let mut running = RunningPhase::prepare(start, &graph, &weights, now, phase, start.plan.seed)?;
+    let seconds_frozen = clock.elapsed().as_secs_f64();
+    let frozen_bytes = running.frozen_bytes();
+    let seconds_a_pass = running.try_pass(start)?;
+    Ok(DryRun { graph, seconds_a_pass, seconds_frozen, frozen_bytes })
+}
+
 impl Start<'_> {
     pub(super) fn training(&self) -> &TrainingPlan {
         self.plan.training.as_ref().expect("only plans that train come here")
@@ -259,8 +285,7 @@ fn one_seed(
     for at in kept.position.phase..plan.phases.len() {
         let now = whole_weights(graph, &weights, &kept.changed)?;
         let mut phase = RunningPhase::prepare(start, graph, &weights, now, &plan.phases[at], seed)?;
-        tuned.extracted.n_computed += phase.extracted.n_computed;
-        tuned.extracted.n_cached += phase.extracted.n_cached;
+        tuned.extracted += phase.extracted;
         let state = kept.state.take();
         let curve = phase.train(start, kept, file, run, state, (seed_idx, at))?;
         for (name, tensor) in phase.network.weights_where(&|name| phase.changes(name, plan))?.iter() {

@@ -87,6 +87,46 @@ impl<'a> RunningPhase<'a> {
         Ok(RunningPhase { network, lr_max, train, valid, guards, extracted, n_passes, seed })
     }
 
+    /// Bytes that the frozen part made of the examples.
+    pub(super) fn frozen_bytes(&self) -> usize {
+        self.train.frozen_bytes()
+    }
+
+    /// Seconds of one pass, the slow first step not counted.
+    pub(super) fn try_pass(&mut self, start: &Start<'_>) -> Result<f64, Error> {
+        let once = TrainingPlan { find_lr: false, n_accumulated: 1, ..start.training().clone() };
+        let lessons: &dyn Lessons = &self.train;
+        let loss = start.loss();
+        let objective = || match once.objective {
+            Learning::Pairs { .. } => Objective::Pairs,
+            _ => Objective::Supervised(loss.clone()),
+        };
+        let pairs = matches!(once.objective, Learning::Pairs { .. })
+            .then(|| PairLessons::new(start, &self.train, &once, self.seed))
+            .transpose()?;
+        let mut seconds = 0.0;
+        let whole: &dyn Lessons = pairs.as_ref().map_or(lessons, |p| p);
+        let first = First(whole);
+        let trials: [&dyn Lessons; 2] = [&first, whole];
+        for lessons in trials {
+            let clock = std::time::Instant::now();
+            let job = Job {
+                plan: &once,
+                n_passes: 1,
+                lr_max: self.lr_max.clone(),
+                seed: self.seed,
+                lessons,
+                objective: objective(),
+                guards: Guards::default(),
+                validate: None,
+                watch: &mut Quiet,
+            };
+            fine_tune(&mut self.network, job, None)?;
+            seconds = clock.elapsed().as_secs_f64();
+        }
+        Ok(seconds)
+    }
+
     /// Whether a parameter may have changed in this phase.
     pub(super) fn changes(&self, name: &str, plan: &TrainingPlan) -> bool {
         let measured = name.ends_with("running_mean") || name.ends_with("running_var");
@@ -210,5 +250,22 @@ impl Watch for Quiet {
 
     fn checkpoint(&mut self, _state: &State) -> Result<(), TuneError> {
         Ok(())
+    }
+}
+
+/// The first batch of a pass only.
+struct First<'a>(&'a dyn Lessons);
+
+impl Lessons for First<'_> {
+    fn pass(&self, pass: usize) -> Vec<Vec<usize>> {
+        self.0.pass(pass).into_iter().take(1).collect()
+    }
+
+    fn batch(&self, idx: &[usize], pass: usize) -> Result<headstart_core::Batch, TuneError> {
+        self.0.batch(idx, pass)
+    }
+
+    fn targets(&self, idx: &[usize]) -> headstart_core::TargetRows {
+        self.0.targets(idx)
     }
 }

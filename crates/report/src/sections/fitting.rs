@@ -14,9 +14,61 @@ pub(crate) fn section(d: &ReportData) -> Markup {
             h3 { "Strength of the L2 penalty" }
             (l2_curve(l2))
         }
+        @if !d.training.is_empty() {
+            h3 { "Training" }
+            (training_curve(d))
+        }
         @if let Some(scratch) = &d.scratch {
             h3 { "The same network from random weights" }
             (scratch_curves(scratch))
+        }
+    }
+}
+
+/// Loss by pass over all phases.
+fn training_curve(d: &ReportData) -> Markup {
+    let passes: Vec<(&str, f64, Option<f64>)> =
+        d.training.iter().flat_map(|p| p.passes.iter().map(|(t, v)| (p.name.as_str(), *t, *v))).collect();
+    let points: Vec<[f64; 2]> = passes.iter().enumerate().map(|(i, p)| [i as f64 + 1.0, p.1]).collect();
+    let has_valid = passes.iter().any(|p| p.2.is_some());
+    html! {
+        div.columns {
+            figure {
+                (line(&Line {
+                    alt: "Training loss by pass",
+                    x_label: "Pass",
+                    y_label: "Training loss",
+                    x: Scale::around(points.iter().map(|p| p[0])),
+                    y: Scale::around(points.iter().map(|p| p[1]).chain([0.0])),
+                    points: &points,
+                    errors: &[],
+                    mark: None,
+                }))
+                figcaption { "Mean over each pass, before each step's update." }
+            }
+            div.scroll {
+                table {
+                    caption.hidden { "Loss by pass" }
+                    thead {
+                        tr {
+                            th scope="col" { "Phase" }
+                            th.num scope="col" { "Pass" }
+                            th.num scope="col" { "Training loss" }
+                            @if has_valid { th.num scope="col" { "Validation loss" } }
+                        }
+                    }
+                    tbody {
+                        @for (i, (name, train, valid)) in passes.iter().enumerate() {
+                            tr {
+                                td { (name) }
+                                td.num { (i + 1) }
+                                td.num { (sig3(*train)) }
+                                @if has_valid { td.num { @if let Some(v) = valid { (sig3(*v)) } } }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }
