@@ -180,7 +180,7 @@ pub fn fill(graph: &Graph) -> Result<Weights, headstart_graph::GraphError> {
 }
 
 /// `n` numbers in [0, 1): the top 24 bits of SplitMix64 seeded with the name's FNV-1a hash.
-fn uniform(name: &str, n: usize) -> Vec<f64> {
+pub fn uniform(name: &str, n: usize) -> Vec<f64> {
     let mut seed = 0xcbf2_9ce4_8422_2325u64;
     for b in name.bytes() {
         seed = (seed ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);

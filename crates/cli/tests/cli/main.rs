@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod end_to_end;
+mod fine_tuning;
 mod fixtures;
 mod tasks;
 mod wrong_input;

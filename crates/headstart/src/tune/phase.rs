@@ -48,8 +48,10 @@ impl<'a> RunningPhase<'a> {
             })
             .collect();
         let mut parts = split_at_frontier(graph, &|name| lr_max.contains_key(name))?;
-        // Mixing wants the pictures themselves, and what cannot be stacked cannot be kept.
-        let keeps = parts.prefix.as_ref().is_some_and(can_be_kept) && plan.mixup == 0.0 && plan.cutmix == 0.0;
+        // Mixing and views of unlabelled pictures want the pictures themselves, and what cannot be stacked cannot be kept.
+        let wants_pictures =
+            plan.mixup > 0.0 || plan.cutmix > 0.0 || matches!(plan.objective, Learning::Consistency { .. });
+        let keeps = parts.prefix.as_ref().is_some_and(can_be_kept) && !wants_pictures;
         if !keeps {
             parts = rewrite::Divided { prefix: None, suffix: graph.clone() };
         }
