@@ -25,6 +25,12 @@ enum Chore {
         /// Only files whose name contains this
         #[arg(long, default_value = "")]
         only: String,
+        /// Leave the networks, written again, in this folder
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
+        /// Version of the operators that are written
+        #[arg(long, default_value_t = 17)]
+        opset: i64,
     },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
@@ -39,12 +45,14 @@ fn main() -> ExitCode {
         Chore::Ci => xtask::ci::run(),
         Chore::GpuSmoke => gpu_smoke(),
         Chore::Golden { files } => golden(&files),
-        Chore::Onnx { dir, only } => onnx(&dir, &only),
+        Chore::Onnx { dir, only, write, opset } => {
+            onnx(&dir, &only, write.as_deref().map(|dir| (dir, opset)))
+        }
     }
 }
 
-fn onnx(dir: &std::path::Path, only: &str) -> ExitCode {
-    match xtask::onnx::check_all(dir, only, &|line| println!("{line}")) {
+fn onnx(dir: &std::path::Path, only: &str, written: Option<(&std::path::Path, i64)>) -> ExitCode {
+    match xtask::onnx::check_all(dir, only, written, &|line| println!("{line}")) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(e) => {

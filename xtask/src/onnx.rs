@@ -7,7 +7,7 @@ use std::path::Path;
 
 use headstart_core::{Array, Batch, Rng, Values};
 use headstart_engine::{AdamW, Device, Network, cross_entropy, last_axis_as_rows as rows};
-use headstart_formats::onnx::{self, OnnxOptions};
+use headstart_formats::onnx::{self, OnnxOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
 
 /// Largest absolute difference of an output, where outputs are at most 1; relative above.
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub gradients: usize,
     /// Loss before training and after a few steps.
     pub losses: Vec<f32>,
+    /// Worst difference of the output after writing the network and reading it again.
+    pub again: f64,
     /// Number of nodes of the graph.
     pub nodes: usize,
     /// Within all bounds.
@@ -55,7 +57,15 @@ struct Tensor {
 }
 
 /// Checks every recorded file of a folder, in order of name; true if all agree.
-pub fn check_all(dir: &Path, only: &str, print: &dyn Fn(&str)) -> std::io::Result<bool> {
+///
+/// With `written`, the networks are left there as they are written again, each in the opset given, for other programs to
+/// run.
+pub fn check_all(
+    dir: &Path,
+    only: &str,
+    written: Option<(&Path, i64)>,
+    print: &dyn Fn(&str),
+) -> std::io::Result<bool> {
     let mut names: Vec<String> = fs::read_dir(dir)?
         .filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().strip_suffix(".onnx")?.to_string()))
         .filter(|name| name.contains(only) && dir.join(format!("{name}.json")).exists())
@@ -63,7 +73,7 @@ pub fn check_all(dir: &Path, only: &str, print: &dyn Fn(&str)) -> std::io::Resul
     names.sort();
     let mut all_ok = true;
     for name in names {
-        match check(dir, &name) {
+        match check(dir, &name, written) {
             Ok(outcome) => {
                 all_ok &= outcome.ok;
                 print(&serde_json::to_string(&outcome).expect("numbers and strings"));
@@ -78,7 +88,11 @@ pub fn check_all(dir: &Path, only: &str, print: &dyn Fn(&str)) -> std::io::Resul
 }
 
 /// Checks `NAME.onnx` against `NAME.json` and `NAME.bin`.
-pub fn check(dir: &Path, name: &str) -> Result<Outcome, Box<dyn std::error::Error>> {
+pub fn check(
+    dir: &Path,
+    name: &str,
+    written: Option<(&Path, i64)>,
+) -> Result<Outcome, Box<dyn std::error::Error>> {
     let recorded: Recorded = serde_json::from_slice(&fs::read(dir.join(format!("{name}.json")))?)?;
     let blob = fs::read(dir.join(format!("{name}.bin")))?;
     let options = OnnxOptions { fixed: recorded.fixed.into_iter().collect() };
@@ -87,6 +101,18 @@ pub fn check(dir: &Path, name: &str) -> Result<Outcome, Box<dyn std::error::Erro
     let mut batch = Batch { inputs: inputs.collect::<Result<_, String>>()? };
     batch.inputs.retain(|(name, _)| model.graph.inputs().any(|(_, n, _)| n == name));
     let Values::F32(want) = array(&blob, &recorded.output)?.values else { unreachable!("read as f32") };
+
+    let opset = written.map_or(17, |(_, opset)| opset);
+    let bytes =
+        onnx::write(&model.graph, &model.weights, &WriteOptions { opset, ..WriteOptions::default() })?;
+    if let Some((out, _)) = written {
+        fs::write(out.join(format!("{name}.onnx")), &bytes)?;
+    }
+    let again = onnx::read(Path::new("again"), bytes.into(), &OnnxOptions::default())
+        .map_err(|e| format!("written and read again: {e}"))?;
+    let again = Network::load(again.graph, &again.weights, &Device::cpu())?.infer(&batch)?;
+    let Values::F32(again) = again.values else { return Err("the output is not f32".into()) };
+    let again = difference(&again, &want);
 
     let mut net = Network::load(model.graph, &model.weights, &Device::cpu())?;
     let got = net.infer(&batch)?;
@@ -117,15 +143,15 @@ pub fn check(dir: &Path, name: &str) -> Result<Outcome, Box<dyn std::error::Erro
     }
     let mut losses = Vec::new();
     if !recorded.grads.is_empty() {
-        let (mut optimiser, mut rng) = (AdamW::new(1e-3, 0.0), Rng::new(0));
+        let (mut optimiser, mut rng) = (AdamW::new(1e-4, 0.0), Rng::new(0));
         for _ in 0..4 {
             losses.push(net.step(&batch, &|_| true, &loss, &mut optimiser, &mut rng)?);
         }
     }
     let learns = losses.is_empty() || losses.last() < losses.first();
-    let ok = output <= OUTPUT_MAX && gradient.0 <= GRADIENT_MAX && learns;
+    let ok = output <= OUTPUT_MAX && again <= OUTPUT_MAX && gradient.0 <= GRADIENT_MAX && learns;
     let nodes = net.graph().nodes().len();
-    Ok(Outcome { name: name.into(), output, gradient, gradients: compared, losses, nodes, ok })
+    Ok(Outcome { name: name.into(), output, gradient, gradients: compared, losses, again, nodes, ok })
 }
 
 fn difference(got: &[f32], want: &[f32]) -> f64 {

@@ -62,6 +62,12 @@ pub enum FormatError {
     /// A node that cannot be read.
     #[error("{}: node `{node}` ({op}): {why}", .path.display())]
     Node { path: PathBuf, node: String, op: String, why: String },
+    /// A node that cannot be written.
+    #[error("node `{node}` ({op}) cannot be written as ONNX: {why}")]
+    Unwritable { node: String, op: &'static str, why: String },
+    /// A version of ONNX's operators that is not written.
+    #[error("opset {got} is not written (13 to 23)")]
+    Opset { got: i64 },
     /// A number was given for a size or input that the network does not have.
     #[error("{} has no size or scalar input `{name}` (there are: {})", .path.display(), or_nothing(.known))]
     UnknownSize { path: PathBuf, name: String, known: Vec<String> },

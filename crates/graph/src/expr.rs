@@ -55,6 +55,16 @@ impl Expr {
         }
     }
 
+    /// Symbols and coefficient of each product; the constant has no symbols.
+    pub fn terms(&self) -> impl Iterator<Item = (&[String], i64)> {
+        self.terms.iter().map(|(symbols, n)| (symbols.as_slice(), *n))
+    }
+
+    /// Name and arguments of a symbol that stands for a function: `floor`, `mod`, `max` or `min`.
+    pub fn function_of(symbol: &str) -> Option<(&str, Expr, Expr)> {
+        arguments(symbol)
+    }
+
     /// Sum.
     pub fn add(&self, other: &Self) -> Option<Self> {
         let mut sum = self.clone();
@@ -214,11 +224,12 @@ impl Expr {
         }
     }
 
-    /// The exact quotient by a single term, if there is one.
+    /// The exact quotient, if there is one that term by term division finds.
     fn divided(&self, by: &Self) -> Option<Self> {
-        let (divisor, m) = by.terms.first_key_value().filter(|_| by.terms.len() == 1)?;
-        let mut quotient = Expr::number(0);
-        for (symbols, n) in &self.terms {
+        let (divisor, m) = by.terms.last_key_value()?;
+        let (mut rest, mut quotient) = (self.clone(), Expr::number(0));
+        for _ in 0..TERMS_MAX {
+            let Some((symbols, n)) = rest.terms.last_key_value() else { return Some(quotient) };
             let mut left = symbols.clone();
             for s in divisor {
                 let at = left.iter().position(|l| l == s)?;
@@ -227,9 +238,11 @@ impl Expr {
             if n.checked_rem(*m)? != 0 {
                 return None;
             }
-            quotient.terms.insert(left, n / m);
+            let term = Expr { terms: BTreeMap::from([(left, n / m)]) };
+            rest = rest.sub(&term.mul(by)?)?;
+            quotient = quotient.add(&term)?;
         }
-        Some(quotient)
+        None
     }
 
     fn function(name: &str, a: &Self, b: &Self) -> Option<Self> {
@@ -401,6 +414,7 @@ mod tests {
         let d = |a: &str, b: &str| e(a).floor_div(&e(b)).expect("small").to_string();
         assert_eq!(d("49*batch*768", "batch*768"), "49");
         assert_eq!(d("4*s + 7", "4"), "s + 1");
+        assert_eq!(d("32*batch*s - 32*batch", "batch*s - batch"), "32");
         assert_eq!(d("floor(s, 5) - 1", "2"), "floor(s + 5, 10) - 1");
         assert_eq!(d("batch + 1", "batch"), "floor(batch + 1, batch)");
         assert!(e("batch").floor_div(&e("0")).is_none());

@@ -165,6 +165,8 @@ pub enum Op {
     GatherElements { axis: usize },
     /// Parts of `x` at integer tuples, the last axis of `indices`.
     GatherNd,
+    /// `x, indices, updates`: parts of `x` at integer tuples replaced (the last of equal tuples counts), or added to.
+    ScatterNd { add: bool },
     /// A function of all elements along axes; all axes if none is named.
     Reduce { function: Reduction, axes: Vec<usize>, keep_dims: bool },
     /// Position of the largest (or smallest) element along `axis`, the first of equals.
@@ -242,6 +244,7 @@ impl Op {
             Op::Gather { .. } => "Gather",
             Op::GatherElements { .. } => "GatherElements",
             Op::GatherNd => "GatherNd",
+            Op::ScatterNd { .. } => "ScatterNd",
             Op::Reduce { .. } => "Reduce",
             Op::ArgMax { .. } => "ArgMax",
             Op::CumSum { .. } => "CumSum",
@@ -268,7 +271,7 @@ impl Op {
             Op::Constant { .. } | Op::Sizes { .. } | Op::Range { .. } => (0, 0),
             Op::Binary { .. } | Op::Gather { .. } | Op::GatherElements { .. } | Op::GatherNd => (2, 2),
             Op::ConvNd { .. } | Op::ConvTranspose { .. } => (2, 3),
-            Op::Where => (3, 3),
+            Op::Where | Op::ScatterNd { .. } => (3, 3),
             Op::Recurrent { cell, .. } => (4 + cell.states(), 4 + cell.states()),
             _ => (1, 1),
         }

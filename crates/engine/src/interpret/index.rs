@@ -1,13 +1,17 @@
 //! Operators that pick elements, and those that count them.
 
+use std::collections::BTreeMap;
+
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn_backend::tensor::IndexingUpdateOp;
 use burn_backend::{IntDType, Slice};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
-use headstart_graph::AxisRange;
+use headstart_graph::{AxisRange, ElementKind};
 
 use super::constant::bound;
+use super::elementwise::cast;
 use crate::custom;
-use crate::tensor::{Kind, T, dims, from_i64, kind, reshape, slice, to_i64};
+use crate::tensor::{Kind, T, dims, from_f32, from_i64, kind, reshape, slice, to_i64};
 
 /// Position `index` of `axis`, which the result lacks.
 pub(super) fn select(x: T, axis: usize, index: usize) -> T {
@@ -34,7 +38,7 @@ fn checked(indices: T, n: usize) -> Result<Vec<i64>, String> {
     }
     let mut values = to_i64(indices).map_err(|e| e.to_string())?;
     for v in &mut values {
-        let at = if *v < 0 { *v + n as i64 } else { *v };
+        let at = if *v < 0 { v.wrapping_add(n as i64) } else { *v };
         if at < 0 || at >= n as i64 {
             return Err(format!("index {v} is not on an axis of {n} positions"));
         }
@@ -79,26 +83,84 @@ pub(super) fn gather_elements(x: T, indices: T, axis: usize, device: &DispatchDe
 pub(super) fn gather_nd(x: T, indices: T, device: &DispatchDevice) -> Result<T, String> {
     let (shape, by) = (dims(&x), dims(&indices));
     let depth = by[by.len() - 1];
+    let rows = rows(indices, &shape[..depth])?;
+    let n = rows.len();
+    let picked = pick(as_rows(x, depth), 0, from_i64(&[n], rows, device));
+    Ok(reshape(picked, &[&by[..by.len() - 1], &shape[depth..]].concat()))
+}
+
+/// Parts of `x` at integer tuples replaced by updates, or added to.
+pub(super) fn scatter_nd(
+    x: T,
+    indices: T,
+    updates: T,
+    add: bool,
+    device: &DispatchDevice,
+) -> Result<T, String> {
+    let (kind_x, shape) = (kind(&x), dims(&x));
+    if kind_x != kind(&updates) {
+        return Err(format!("{:?} replace parts of {kind_x:?}", kind(&updates)));
+    }
+    if kind_x == Kind::Bool {
+        let ints = [x, updates].map(|t| cast(t, ElementKind::Int));
+        let [x, updates] = ints;
+        return scatter_nd(x, indices, updates, add, device).map(|t| cast(t, ElementKind::Bool));
+    }
+    let depth = dims(&indices)[dims(&indices).len() - 1];
+    let mut rows = rows(indices, &shape[..depth])?;
+    let n = rows.len();
+    let inner = &shape[depth..];
+    let mut updates = reshape(updates, &[&[n], inner].concat());
+    let mut whole = as_rows(x, depth);
+    if !add {
+        // Of updates of one place the last counts; what they replace becomes 0.
+        let last: BTreeMap<i64, usize> = rows.iter().enumerate().map(|(i, &row)| (row, i)).collect();
+        let mut is_kept = vec![true; dims(&whole)[0]];
+        last.keys().for_each(|&row| is_kept[row as usize] = false);
+        let order: Vec<i64> = last.values().map(|&i| i as i64).collect();
+        rows = last.into_keys().collect();
+        let k = order.len();
+        updates = pick(updates, 0, from_i64(&[k], order, device));
+        let column = [vec![is_kept.len()], vec![1; inner.len()]].concat();
+        whole = match kind_x {
+            Kind::Float => {
+                let keep = is_kept.iter().map(|&k| f32::from(u8::from(k))).collect();
+                B::float_mul(whole, from_f32(&column, keep, device))
+            }
+            _ => B::int_mul(whole, from_i64(&column, is_kept.iter().map(|&k| k.into()).collect(), device)),
+        };
+    }
+    let at = from_i64(&[rows.len()], rows, device);
+    let whole = match kind_x {
+        Kind::Float => B::float_select_assign(whole, 0, at, updates, IndexingUpdateOp::Add),
+        _ => B::int_select_assign(whole, 0, at, updates, IndexingUpdateOp::Add),
+    };
+    Ok(reshape(whole, &shape))
+}
+
+/// The first axes joined.
+fn as_rows(x: T, depth: usize) -> T {
+    let shape = dims(&x);
+    let rows = shape[..depth].iter().product();
+    reshape(x, &[&[rows], &shape[depth..]].concat())
+}
+
+/// The row that each tuple of the last axis means, of axes of these sizes.
+fn rows(indices: T, sizes: &[usize]) -> Result<Vec<i64>, String> {
     if kind(&indices) != Kind::Int {
         return Err("indices must be integers".into());
     }
     let tuples = to_i64(indices).map_err(|e| e.to_string())?;
-    let mut flat = Vec::with_capacity(tuples.len() / depth);
-    for tuple in tuples.chunks_exact(depth) {
-        let mut at = 0i64;
-        for (&v, &n) in tuple.iter().zip(&shape) {
-            let i = if v < 0 { v + n as i64 } else { v };
+    let row = |tuple: &[i64]| {
+        tuple.iter().zip(sizes).try_fold(0i64, |at, (&v, &n)| {
+            let i = if v < 0 { v.wrapping_add(n as i64) } else { v };
             if i < 0 || i >= n as i64 {
                 return Err(format!("index {v} is not on an axis of {n} positions"));
             }
-            at = at * n as i64 + i;
-        }
-        flat.push(at);
-    }
-    let rows = shape[..depth].iter().product();
-    let x = reshape(x, &[&[rows], &shape[depth..]].concat());
-    let n = flat.len();
-    Ok(reshape(pick(x, 0, from_i64(&[n], flat, device)), &[&by[..by.len() - 1], &shape[depth..]].concat()))
+            Ok(at * n as i64 + i)
+        })
+    };
+    tuples.chunks_exact(sizes.len()).map(row).collect()
 }
 
 /// Positions of one axis, in the order of `indices [n]`, which lie on it.

@@ -148,6 +148,7 @@ pub(crate) fn apply(
         Op::Gather { axis } => index::gather(x.take(), x.take(), *axis, device)?,
         Op::GatherElements { axis } => index::gather_elements(x.take(), x.take(), *axis, device)?,
         Op::GatherNd => index::gather_nd(x.take(), x.take(), device)?,
+        Op::ScatterNd { add } => index::scatter_nd(x.take(), x.take(), x.take(), *add, device)?,
         Op::Reduce { function, axes, keep_dims } => reduce::reduce(x.take(), *function, axes, *keep_dims)?,
         Op::ArgMax { axis, keep_dims, smallest } => index::arg_max(x.take(), *axis, *keep_dims, *smallest)?,
         Op::CumSum { axis, exclusive, reverse } => reduce::cum_sum(x.take(), *axis, *exclusive, *reverse)?,

@@ -164,12 +164,12 @@ fn binary(a: &Elem, b: &Elem, function: Binary) -> Option<Elem> {
     }
 }
 
-/// Integer division rounds towards 0, which is down where nothing is negative.
+/// Integer division rounds towards 0, which is down where nothing is negative.  A numerator made of sizes is not, in a run
+/// whose shapes are valid, though its bound may be: exporters write Python's `//` of sizes as this operator.
 fn divide(a: &Expr, b: &Expr) -> Option<Expr> {
     match (a.as_number(), b.as_number()) {
         (Some(a), Some(b)) => a.checked_div(b).map(Expr::number),
-        _ if a.least().is_some_and(|n| n >= 0) => a.floor_div(b),
-        _ => None,
+        _ => a.floor_div(b),
     }
 }
 

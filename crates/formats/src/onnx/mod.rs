@@ -18,6 +18,7 @@ mod proto;
 mod read;
 mod reader;
 mod tensor;
+mod write;
 
 use std::path::Path;
 
@@ -26,7 +27,11 @@ use headstart_graph::{Graph, Weights};
 
 use crate::{FormatError, mapped};
 
+pub use write::{Normalise, WriteOptions, write};
+
 const FORMAT: &str = "ONNX model";
+/// What our files call their writer.
+const PRODUCER: &str = "headstart";
 /// Oldest operators that are read.
 const OPSET_MIN: i64 = 7;
 

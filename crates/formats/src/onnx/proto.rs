@@ -107,7 +107,6 @@ pub(super) mod attribute_kind {
     pub(in super::super) const STRING: i32 = 3;
     pub(in super::super) const TENSOR: i32 = 4;
     pub(in super::super) const INTS: i32 = 7;
-    pub(in super::super) const FLOATS: i32 = 6;
 }
 
 /// A named tensor.

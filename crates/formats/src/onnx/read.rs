@@ -14,7 +14,7 @@ use super::known::Known;
 use super::node::Node;
 use super::proto::{self, DimensionValue};
 use super::reader::{Reader, Val, Weight};
-use super::{FORMAT, OPSET_MIN, OnnxModel, OnnxOptions, functions, limits, lower, order, tensor};
+use super::{FORMAT, OPSET_MIN, OnnxModel, OnnxOptions, PRODUCER, functions, limits, lower, order, tensor};
 use crate::FormatError;
 
 /// Conditional graphs inside each other.
@@ -41,7 +41,12 @@ pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<O
     check_operators(path, &nodes)?;
 
     let name = if graph.name.is_empty() { "onnx" } else { &graph.name };
-    let mut file = File { path, r: Reader::new(name, opset), external: tensor::External::beside(path) };
+    let mut file = File {
+        path,
+        r: Reader::new(name, opset),
+        external: tensor::External::beside(path),
+        is_ours: model.producer_name == PRODUCER,
+    };
     let uses = Uses::of(&nodes);
     file.initialisers(&graph.initializer, &uses)?;
     file.inputs(&graph, options)?;
@@ -140,6 +145,8 @@ struct File<'a> {
     path: &'a Path,
     r: Reader,
     external: tensor::External,
+    /// We write every learned tensor as an initialiser and every constant as a node.
+    is_ours: bool,
 }
 
 impl File<'_> {
@@ -150,7 +157,12 @@ impl File<'_> {
     fn initialisers(&mut self, tensors: &[proto::Tensor], uses: &Uses) -> Result<(), FormatError> {
         for t in tensors {
             let tensor = tensor::read(t, &mut self.external)?;
-            let val = meaning(&t.name, tensor, uses.is_right_factor(&t.name), false)?;
+            let val = meaning(
+                &t.name,
+                tensor,
+                uses.is_right_factor(&t.name),
+                Origin::Initialiser { is_ours: self.is_ours },
+            )?;
             if self.r.values.insert(t.name.clone(), val).is_some() {
                 return Err(self.malformed(format!("two initialisers are called `{}`", t.name)));
             }
@@ -298,10 +310,7 @@ impl File<'_> {
     }
 
     fn bind(&mut self, node: &proto::Node, vals: Vec<Val>) -> Result<(), FormatError> {
-        let wanted = node.output.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1);
-        if vals.len() < wanted {
-            return Err(self.refusal(node, format!("its output {} is read, which is not made", wanted - 1)));
-        }
+        // An output that is not made is missed where it is read: exporters name outputs that nothing reads.
         for (name, val) in node.output.iter().zip(vals).filter(|(name, _)| !name.is_empty()) {
             self.r.values.insert(name.clone(), val);
         }
@@ -371,7 +380,8 @@ impl File<'_> {
         if let Some(t) = n.tensor("value") {
             let tensor = tensor::read(t, &mut self.external)?;
             let name = node.output.first().map(String::as_str).unwrap_or_default();
-            return meaning(n.path, tensor, uses.is_right_factor(name), true);
+            let origin = Origin::Node { is_ours: self.is_ours };
+            return meaning(n.path, tensor, uses.is_right_factor(name), origin);
         }
         let floats = |v: &[f32]| v.iter().map(|&v| super::known::Elem::Float(v.into())).collect::<Vec<_>>();
         let known = if n.has("value_int") {
@@ -400,18 +410,35 @@ fn readers(nodes: &[proto::Node]) -> HashMap<&str, Vec<usize>> {
     readers
 }
 
+/// Where a tensor of the file stands.
+#[derive(Clone, Copy)]
+enum Origin {
+    Initialiser {
+        is_ours: bool,
+    },
+    /// In a node `Constant`.
+    Node {
+        is_ours: bool,
+    },
+}
+
 /// What a tensor of the file stands for.
 ///
 /// Integers, truth values and single numbers are structure.  Of floats, those that only a mask would hold (infinities,
 /// numbers like −10⁹, or two values throughout) and small ones written as `Constant` nodes are structure too; the rest
-/// were learned.
-fn meaning(name: &str, tensor: Tensor, is_right_factor: bool, is_node: bool) -> Result<Val, FormatError> {
-    let is_structure = !tensor.dtype().is_float()
-        || tensor.shape().is_empty()
-        || tensor.is_empty()
-        || tensor.len() == 1 && (is_node || !name.contains('.'))
-        || is_node && tensor.len() <= super::known::ELEMENTS_MAX && tensor.shape().len() < 3
-        || is_mask(&tensor)?;
+/// were learned.  Files that we wrote say it plainly.
+fn meaning(name: &str, tensor: Tensor, is_right_factor: bool, origin: Origin) -> Result<Val, FormatError> {
+    let is_structure = match origin {
+        _ if !tensor.dtype().is_float() => true,
+        Origin::Initialiser { is_ours: true } => false,
+        Origin::Node { is_ours: true } => true,
+        _ if tensor.shape().is_empty() || tensor.is_empty() => true,
+        Origin::Initialiser { .. } => tensor.len() == 1 && !name.contains('.') || is_mask(&tensor)?,
+        Origin::Node { .. } => {
+            let is_small = tensor.len() <= super::known::ELEMENTS_MAX && tensor.shape().len() < 3;
+            tensor.len() == 1 || is_small || is_mask(&tensor)?
+        }
+    };
     if !is_structure {
         return Ok(Val::Weight(Arc::new(Weight { name: name.into(), tensor, is_right_factor })));
     }

@@ -1,5 +1,6 @@
 //! Shapes of operators that pick elements or make one of many.
 
+use super::dense::may_equal;
 use crate::{Dim, Shape};
 
 /// `indices` take the place of `axis`.
@@ -28,6 +29,13 @@ pub(super) fn gather_nd(x: &Shape, indices: &Shape) -> Result<Shape, String> {
         return Err(format!("tuples of {depth} do not index {} axes", x.rank()));
     }
     Ok(Shape([&indices.0[..indices.rank() - 1], &x.0[depth..]].concat()))
+}
+
+/// The shape of `x`; updates must be what [`gather_nd`] would make.
+pub(super) fn scatter_nd(x: &Shape, indices: &Shape, updates: &Shape) -> Result<Shape, String> {
+    let want = gather_nd(x, indices)?;
+    let fits = want.rank() == updates.rank() && want.0.iter().zip(&updates.0).all(|(a, b)| may_equal(a, b));
+    if fits { Ok(x.clone()) } else { Err(format!("the updates are {updates}, not {want}")) }
 }
 
 /// The axes are of length 1, or go away; none named means all.

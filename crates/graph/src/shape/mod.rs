@@ -191,6 +191,7 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         Op::Gather { axis } => index::gather(x, inputs[1], *axis),
         Op::GatherElements { axis } => index::gather_elements(x, inputs[1], *axis),
         Op::GatherNd => index::gather_nd(x, inputs[1]),
+        Op::ScatterNd { .. } => index::scatter_nd(x, inputs[1], inputs[2]),
         Op::Reduce { axes, keep_dims, .. } => index::reduce(x, axes, *keep_dims),
         Op::ArgMax { axis, keep_dims, .. } => index::reduce(x, &[*axis], *keep_dims),
         Op::CumSum { axis, .. } | Op::LogSoftmax { axis } => x.axis(*axis).map(|_| x.clone()),

@@ -202,9 +202,6 @@ fn softmax(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
 }
 
 fn dropout(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    if n.wants(1) {
-        return Err("its mask is read, which only training makes".into());
-    }
     let p = match n.optional(1) {
         Some(ratio) => r.floats(ratio)?.first().copied().unwrap_or(0.5),
         None => n.float("ratio", 0.5),

@@ -7,7 +7,7 @@ use super::super::reader::{Reader, Use, Val};
 
 pub(super) fn batch_norm(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     if n.flag("training_mode", false) {
-        return Err("it normalises by the batch (training_mode = 1); export for inference".into());
+        return by_batch(r, n);
     }
     if n.has("spatial") && !n.flag("spatial", true) {
         return Err("it normalises each position by itself (spatial = 0)".into());
@@ -22,6 +22,25 @@ pub(super) fn batch_norm(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     // ONNX weighs the old statistics, PyTorch and we the new ones.
     let op = Op::BatchNorm { eps: n.float("epsilon", 1e-5), momentum: round(1.0 - n.float("momentum", 0.9)) };
     r.node(n.path, op, &inputs).map(Val::Value)
+}
+
+/// With `training_mode` it normalises by what it reads, also in inference: how weights are standardised.
+fn by_batch(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let rank = r.rank(x);
+    if rank < 2 {
+        return Err("its input has no channels".into());
+    }
+    let axes: Vec<usize> = (0..rank).filter(|&i| i != 1).collect();
+    let y = normalised(r, n, x, &axes, n.float("epsilon", 1e-5))?;
+    let column = |r: &mut Reader, i: usize, usage: Use, name: &str| -> Result<Val, String> {
+        let v = Val::Value(r.value_for(n.input(i)?, usage)?);
+        let shape = [vec![Dim::Fixed(1)], r.dims(&v), vec![Dim::Fixed(1); rank - 2]].concat();
+        r.apply(&n.part(name), Op::Reshape { shape }, &[&v])
+    };
+    let scale = column(r, 1, Use::Scale, "scale")?;
+    let bias = column(r, 2, Use::Shift, "bias")?;
+    affine(r, n, &y, Some(&scale), Some(&bias))
 }
 
 /// `1 − 0.9f` is 0.1 but for the rounding of f32.

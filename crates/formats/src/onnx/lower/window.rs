@@ -165,9 +165,6 @@ fn padded(r: &mut Reader, n: &Node<'_>, x: &Val, w: &Window, value: f64, name: &
 }
 
 pub(super) fn max_pool(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    if n.wants(1) {
-        return Err("the positions of its maxima are read".into());
-    }
     let (kernel, w, ceil_mode) = pool_window(r, n, n.input(0)?)?;
     let (x, is_line) = as_image(r, n, n.input(0)?)?;
     let mut padding = [w.padding[0][0], w.padding[1][0]];
