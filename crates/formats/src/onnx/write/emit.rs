@@ -13,6 +13,7 @@ pub(super) struct Emitter {
     nodes: Vec<Node>,
     initialisers: Vec<Tensor>,
     names: HashSet<String>,
+    paths: HashSet<String>,
     bound: HashMap<ValueId, String>,
     /// Where a symbol is measured: input and axis.
     symbols: HashMap<String, (String, usize)>,
@@ -27,6 +28,7 @@ impl Emitter {
             nodes: Vec::new(),
             initialisers: Vec::new(),
             names: HashSet::new(),
+            paths: HashSet::new(),
             bound: HashMap::new(),
             symbols: HashMap::new(),
             cache: HashMap::new(),
@@ -74,10 +76,17 @@ impl Emitter {
         outputs: &[&str],
         attribute: Vec<Attribute>,
     ) {
+        // onnxruntime wants every node's name once.
+        let mut name = path.to_string();
+        let mut n = 1;
+        while !self.paths.insert(name.clone()) {
+            n += 1;
+            name = format!("{path}_{n}");
+        }
         self.nodes.push(Node {
             input: inputs.iter().map(|s| s.to_string()).collect(),
             output: outputs.iter().map(|s| s.to_string()).collect(),
-            name: path.into(),
+            name,
             op_type: op.into(),
             attribute,
             domain: String::new(),
