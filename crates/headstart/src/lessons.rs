@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use headstart_core::{Array, Balance, Batch, Dataset, Rng, TargetRows, TrainingPlan, Values};
 use headstart_data::{Augmentation, Prepared, Preparer, view_seed};
+use headstart_graph::rewrite::Divided;
 use headstart_graph::{Dim, Graph, Model};
 use headstart_train::{BalancedSampler, Lessons, TuneError, length_grouped};
 use rayon::prelude::*;
@@ -25,6 +26,8 @@ pub(crate) struct Material<'a> {
     preparer: Preparer,
     views: Views,
     frontier: Option<Frontier>,
+    /// Whether the part that trains also takes what the preprocessing makes.
+    reads_raw: bool,
     /// By position: what is prepared once and for all.
     held: Vec<Option<Prepared>>,
     lengths: Vec<usize>,
@@ -67,11 +70,11 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Material<'a> {
-    /// Runs the prefix, if there is one, over every view of every example, as far as memory goes.
+    /// Runs the prefix of a divided network, if there is one, over every view of every example, as far as memory goes.
     pub(crate) fn new(
         session: &'a Session,
         model: &Model,
-        prefix: Option<&Graph>,
+        parts: Option<&Divided>,
         part: Part<'a>,
         plan: &TrainingPlan,
         seed: u64,
@@ -90,13 +93,17 @@ impl<'a> Material<'a> {
             preparer,
             views,
             frontier: None,
+            reads_raw: true,
             held: Vec::new(),
             lengths: Vec::new(),
             order: Order { batch_size: plan.batch_size, seed, balanced },
         };
         material.hold()?;
         let mut extracted = Extracted::default();
-        if let Some(graph) = prefix {
+        if let Some((graph, suffix)) = parts.and_then(|p| Some((p.prefix.as_ref()?, &p.suffix))) {
+            // What stands beside a frozen layer may read the same input as that layer.
+            let crosses = |name: &str| graph.outputs().iter().any(|o| o.name == name);
+            material.reads_raw = suffix.inputs().any(|(_, name, _)| !crosses(name));
             let outputs = graph
                 .outputs()
                 .iter()
@@ -191,8 +198,7 @@ impl<'a> Material<'a> {
     pub(crate) fn inputs(&self, at: &[usize], view: usize) -> Result<Batch, Error> {
         let wanted: Vec<Wanted<'_>> = at.iter().map(|&i| self.wanted(i, view)).collect();
         let mut batch = Batch::default();
-        let needs_raw = self.frontier.is_none() || self.dataset.modality == headstart_core::Modality::Text;
-        if needs_raw {
+        if self.reads_raw {
             let prepare = |(&i, w): (&usize, &Wanted<'_>)| match (&self.held[i], w.view.seed) {
                 (Some(held), None) => Ok(held.clone()),
                 (_, Some(seed)) => {
@@ -237,7 +243,7 @@ impl Frontier {
         };
         let (fixed, by_position) = (of(false), of(true));
         let lengths: Vec<usize> =
-            rows.iter().map(|r| if by_position == 0 { 1 } else { (r.len() - fixed) / by_position }).collect();
+            rows.iter().map(|r| (r.len() - fixed).checked_div(by_position).unwrap_or(1)).collect();
         let longest = lengths.iter().copied().max().unwrap_or(1);
         let mut at = vec![0; rows.len()];
         let mut arrays = Vec::new();

@@ -197,7 +197,7 @@ fn group_plans(graph: &Graph, phases: &[Phase]) -> Vec<GroupPlan> {
         let size = |name: &&str| {
             graph.params().find(|(_, n, _)| n == name).map(|(_, _, p)| p.shape.iter().product::<usize>())
         };
-        names.iter().filter_map(|n| size(n)).sum::<usize>()
+        names.iter().filter_map(size).sum::<usize>()
     };
     groups(graph)
         .into_iter()

@@ -39,5 +39,5 @@ pub use sample::{BalancedSampler, ClassWeights, length_grouped, padding_share};
 pub use target_scale::TargetScale;
 pub use tune::{
     Guards, Job, Lessons, Objective, Outputs, Progress, State, StepTargets, TuneError, TunedPass, Unlabelled,
-    Watch, find_lr, fine_tune, interpolate, mean, relation,
+    Validate, Watch, find_lr, fine_tune, interpolate, mean, relation,
 };

@@ -201,6 +201,35 @@ fn negative_transfer_is_caught() {
     assert!(scratch > 0.8, "{answer}");
 }
 
+/// What stands beside a network's first layer reads the picture itself, though that layer is frozen.
+#[test]
+fn pictures_take_adapters_at_every_layer() {
+    let place = Place::new();
+    let (data, source) = (place.pictures("photos", 6), place.squeezenet());
+    for recipe in ["lora", "ia3"] {
+        let args = [
+            "fit",
+            data.to_str().unwrap(),
+            "--source",
+            source.to_str().unwrap(),
+            "--arch",
+            "squeezenet1_1",
+            "--recipe",
+            recipe,
+            "--set",
+            "passes=1",
+            "--baseline-budget",
+            "0",
+            "--out",
+            "runs/a",
+            "--json",
+        ];
+        let answer = place.run(&args);
+        assert!(answer.code <= 1, "{recipe}: {}", answer.stderr);
+        assert_eq!(answer.json()["recipe"], recipe);
+    }
+}
+
 /// Pictures without labels are learned from by consistency.
 #[test]
 fn unlabelled_pictures_are_used() {

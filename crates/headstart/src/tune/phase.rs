@@ -7,7 +7,8 @@ use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{self, params_of, split_at_frontier};
 use headstart_graph::{Graph, Model, Weights};
 use headstart_train::{
-    FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Watch, find_lr, fine_tune,
+    FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Validate, Watch, find_lr,
+    fine_tune,
 };
 
 use super::{Start, ending, outputs_of, pairs::PairLessons};
@@ -65,12 +66,12 @@ impl<'a> RunningPhase<'a> {
                 _ => None,
             },
         };
-        let prefix = parts.prefix.as_ref();
+        let divided = Some(&parts);
         let (train, extracted) =
-            Material::new(start.session, &model, prefix, part(start.train_idx), plan, seed)?;
+            Material::new(start.session, &model, divided, part(start.train_idx), plan, seed)?;
         let plain = TrainingPlan { augmentation: String::new(), balance: Balance::None, ..plan.clone() };
         let valid = (!start.valid_idx.is_empty() && !matches!(plan.objective, Learning::Pairs { .. }))
-            .then(|| Material::new(start.session, &model, prefix, part(start.valid_idx), &plain, seed))
+            .then(|| Material::new(start.session, &model, divided, part(start.valid_idx), &plain, seed))
             .transpose()?
             .map(|(material, _)| material);
         let network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
@@ -197,7 +198,7 @@ impl<'a> RunningPhase<'a> {
             lessons,
             objective: objective(loss.clone()),
             guards: self.guards.take().unwrap_or_default(),
-            validate: valid.map(|_| &validate as &dyn Fn(&Network) -> Result<f64, TuneError>),
+            validate: valid.map(|_| &validate as &Validate<'_>),
             watch: &mut watch,
         };
         Ok(fine_tune(&mut self.network, job, state)?)

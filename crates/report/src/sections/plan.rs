@@ -1,16 +1,15 @@
 //! What was frozen, what learned, and what a person should know of it.
 
-use headstart_core::{GroupPlan, GroupState, HeadPlan, Task};
+use headstart_core::{GroupPlan, GroupState, HeadKind, Plan, Task};
 use maud::{Markup, html};
 
 use crate::ReportData;
-use crate::number::{count, counted, rounded, sig3};
+use crate::number::{count, counted, rounded, short, sig3};
 
 pub(crate) fn section(d: &ReportData) -> Markup {
     let p = &d.plan;
     let total: usize = p.groups.iter().map(|g| g.n_parameters).sum();
-    let trained: usize =
-        p.groups.iter().filter(|g| g.state == GroupState::Trained).map(|g| g.n_parameters).sum();
+    let trained: usize = p.groups.iter().map(|g| g.n_learning).sum();
     html! {
         p.dek {
             "Recipe " strong { (p.recipe) } ": of " (rounded(total)) " numbers, " (rounded(trained)) " were learned ("
@@ -18,7 +17,7 @@ pub(crate) fn section(d: &ReportData) -> Markup {
             " are taken at " code { (p.tap) } "."
         }
         (table(&collapse(&p.groups)))
-        p { (head(p.task, &p.head)) }
+        p { (head(p)) }
         @if let Some(b) = &p.baseline { @if !b.why.is_empty() { p { "Baseline from random weights: " (b.why) } } }
         @if !p.notes.is_empty() {
             ul.remarks { @for note in &p.notes { li { (note) } } }
@@ -37,7 +36,9 @@ struct Block<'a> {
     name: &'a str,
     n_groups: usize,
     n_parameters: usize,
+    n_learning: usize,
     state: GroupState,
+    lr_max: Option<f64>,
 }
 
 fn collapse(groups: &[GroupPlan]) -> Vec<Block<'_>> {
@@ -45,16 +46,21 @@ fn collapse(groups: &[GroupPlan]) -> Vec<Block<'_>> {
     for g in groups {
         let first = g.name.split('.').next().unwrap_or(&g.name);
         match blocks.last_mut() {
-            Some(b) if b.state == g.state && b.name.split('.').next() == Some(first) => {
+            Some(b)
+                if b.state == g.state && b.lr_max == g.lr_max && b.name.split('.').next() == Some(first) =>
+            {
                 b.name = first;
                 b.n_groups += 1;
                 b.n_parameters += g.n_parameters;
+                b.n_learning += g.n_learning;
             }
             _ => blocks.push(Block {
                 name: &g.name,
                 n_groups: 1,
                 n_parameters: g.n_parameters,
+                n_learning: g.n_learning,
                 state: g.state,
+                lr_max: g.lr_max,
             }),
         }
     }
@@ -70,7 +76,9 @@ fn table(blocks: &[Block<'_>]) -> Markup {
                     tr {
                         th scope="col" { "Group" }
                         th.num scope="col" { "Parameters" }
+                        th.num scope="col" { "Learning" }
                         th scope="col" { "State" }
+                        th.num scope="col" { "Highest rate" }
                     }
                 }
                 tbody {
@@ -86,7 +94,9 @@ fn table(blocks: &[Block<'_>]) -> Markup {
                                 @if b.n_groups > 1 { span.quiet { " · " (counted(b.n_groups, "group")) } }
                             }
                             td.num { (count(b.n_parameters)) }
+                            td.num { (count(b.n_learning)) }
                             td { span.tag { (words) } }
+                            td.num { @if let Some(lr) = b.lr_max { (short(lr)) } }
                         }
                     }
                 }
@@ -95,11 +105,17 @@ fn table(blocks: &[Block<'_>]) -> Markup {
     }
 }
 
-fn head(task: Task, h: &HeadPlan) -> String {
+fn head(p: &Plan) -> String {
+    let h = &p.head;
+    // What is trained starts from, or is compared with, a head on the frozen features.
+    let which = if p.training.is_some() { "The probe's head" } else { "The head" };
+    if h.kind == HeadKind::Prototype {
+        return format!("{which} knows each class by the mean of its examples.");
+    }
     format!(
-        "The head is {}{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
+        "{which} is {}{}{}; its L2 penalty was picked from {} by {}-fold cross-validation \
          inside the training examples.",
-        match task {
+        match p.task {
             Task::Classification => "a multinomial logistic regression",
             Task::MultiLabel => "a logistic regression for each label",
             Task::Regression => "a ridge regression",

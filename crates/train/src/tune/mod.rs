@@ -47,10 +47,13 @@ pub struct Job<'a> {
     /// What pulls the network back to its source.
     pub guards: Guards,
     /// The loss on the validation split, where there is one.
-    pub validate: Option<&'a dyn Fn(&Network) -> Result<f64, TuneError>>,
+    pub validate: Option<&'a Validate<'a>>,
     /// Hears of every update, and takes a checkpoint when it wants one.
     pub watch: &'a mut dyn Watch,
 }
+
+/// The loss of a network on examples that it does not learn from.
+pub type Validate<'a> = dyn Fn(&Network) -> Result<f64, TuneError> + 'a;
 
 /// Whoever looks on.
 pub trait Watch {
@@ -130,8 +133,8 @@ pub fn fine_tune(
     let n_updates = n_updates_a_pass * job.n_passes;
     while at.n_passes < job.n_passes && !out_of_patience(plan, &at) {
         let batches = job.lessons.pass(at.n_passes);
-        let mut update = at.n_passes * n_updates_a_pass + at.n_batches / plan.n_accumulated;
         for group in batches[at.n_batches.min(batches.len())..].chunks(plan.n_accumulated) {
+            let update = at.n_passes * n_updates_a_pass + at.n_batches / plan.n_accumulated;
             let n_examples: usize = group.iter().map(Vec::len).sum();
             let mut gradients = Gradients::none();
             for idx in group {
@@ -156,7 +159,6 @@ pub fn fine_tune(
             if let Some(mean) = &mut mean {
                 *mean = follow(mean, &learned(network, &job)?, plan.ema_decay)?;
             }
-            update += 1;
             job.watch.step(at.n_passes * n_batches_a_pass + at.n_batches, n_batches_a_pass * job.n_passes);
             if job.watch.wants_checkpoint() {
                 let state = state(network, &job, &at, &*optimiser, mean.as_ref(), best.as_ref())?;

@@ -139,7 +139,8 @@ pub(super) fn range(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         }
         (Elem::Float(start), Elem::Float(limit), Elem::Float(step)) => {
             let length = ((limit - start) / step).ceil().max(0.0);
-            if !(length <= super::super::known::ELEMENTS_MAX as f64) {
+            let fits = length <= super::super::known::ELEMENTS_MAX as f64;
+            if !fits {
                 return Err(format!("it has {length} elements"));
             }
             let elems =
