@@ -16,8 +16,8 @@ use crate::phases::Phases;
 use crate::simd::widest;
 use crate::{Window, lanes};
 
-/// `y [n, c, oh, ow]` of `x [n, c, h, w]` and `weight [c, 1, kh, kw]`.
-pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
+/// `y [n, c, oh, ow]` of `x [n, c, h, w]`, `weight [c, 1, kh, kw]` and `bias? [c]`.
+pub fn forward(d: &Window, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let phases = Phases::new(d);
     let [oh, ow] = phases.out;
     y.par_chunks_exact_mut(oh * ow).zip(x.par_chunks_exact(d.size[0] * d.size[1])).enumerate().for_each_init(
@@ -28,7 +28,10 @@ pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
                 phases.lay(x, plane);
                 correlate(plane, &phases.starts, filter, sums);
                 for (to, from) in y.chunks_exact_mut(ow).zip(sums.chunks(phases.size[1])) {
-                    to.copy_from_slice(&from[..ow]);
+                    match bias {
+                        Some(bias) => to.iter_mut().zip(from).for_each(|(to, v)| *to = v + bias[i % d.c]),
+                        None => to.copy_from_slice(&from[..ow]),
+                    }
                 }
             });
         },
@@ -185,10 +188,11 @@ mod tests {
             let g = numbers(2 * 3 * oh * ow, 3);
             let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
             let mut y = vec![0.0; g.len()];
-            forward(&d, &x, &w, &mut y);
+            let bias = numbers(3, 4);
+            forward(&d, &x, &w, Some(&bias), &mut y);
             backward_data(&d, &w, &g, &mut dx);
             backward_weight(&d, &x, &g, &mut dw);
-            let mut y_want = vec![0.0f64; g.len()];
+            let mut y_want: Vec<f64> = (0..g.len()).map(|i| f64::from(bias[i / (oh * ow) % 3])).collect();
             let (mut dx_want, mut dw_want) = (vec![0.0f64; x.len()], vec![0.0f64; w.len()]);
             products(&d, |xi, wi, yi| {
                 y_want[yi] += f64::from(x[xi] * w[wi]);

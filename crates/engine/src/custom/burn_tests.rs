@@ -1,6 +1,6 @@
 //! Every operator against Burn's own: values and gradients, with and without autodiff.
 
-use burn_backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps, ModuleOps};
+use burn_backend::ops::{ActivationOps, ConvOptions, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn_backend::{AutodiffBackend, FloatDType, Scalar, Shape, TensorData};
 use burn_dispatch::Dispatch as B;
 use headstart_core::{Rng, Values};
@@ -64,6 +64,19 @@ fn linear_is_burns() {
     let ours = |i: &[T]| linear(i[0].clone(), i[1].clone(), i.get(2).cloned());
     check("linear", &inputs, 2e-5, &ours, &burns);
     check("linear without bias", &inputs[..2], 2e-5, &ours, &burns);
+}
+
+#[test]
+fn convolution_is_burns() {
+    for (c, groups, stride) in [(6, 1, 1), (6, 1, 2), (20, 20, 1), (20, 20, 2)] {
+        let inputs = [random(&[3, c, 13, 15], 1), random(&[20, c / groups, 3, 3], 2), random(&[20], 3)];
+        let options =
+            || ConvOptions { stride: [stride; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups };
+        let burns = |i: &[T]| B::conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options());
+        let ours = |i: &[T]| conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options());
+        check("convolution", &inputs, 3e-5, &ours, &burns);
+        check("convolution without bias", &inputs[..2], 3e-5, &ours, &burns);
+    }
 }
 
 #[test]

@@ -1,26 +1,25 @@
 //! Convolution.  Ours where it is dense or depthwise.
 
-use burn_backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
+use burn_backend::ops::{ConvOptions, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::{Window, convolution, depthwise};
+use headstart_kernels::{Window, columns, convolution, depthwise};
 
-use super::operator::{Operator, is_ours, made, on_processor, run, slice};
-use crate::tensor::{T, reshape};
+use super::operator::{Operator, is_ours, made, run, slice, tensor};
+use crate::tensor::T;
 
 /// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`.
 pub(crate) fn conv2d(x: T, weight: T, bias: Option<T>, options: ConvOptions<2>) -> T {
     let [out, per_group, ..] = weight.shape().dims::<4>();
     let is_depthwise = options.groups == out && per_group == 1;
-    let is_inference = on_processor(&x) && on_processor(&weight);
-    if is_inference || !is_ours([&x, &weight]) || !(options.groups == 1 || is_depthwise) {
+    if options.groups > 1 && !is_depthwise {
         return B::conv2d(x, weight, bias, options);
     }
-    let result = run(Conv { options }, [x, weight]);
     match bias {
-        Some(bias) => B::float_add(result, reshape(bias, &[1, out, 1, 1])),
-        None => result,
+        Some(bias) if is_ours([&x, &weight, &bias]) => run(Conv { options }, [x, weight, bias]),
+        None if is_ours([&x, &weight]) => run(Conv { options }, [x, weight]),
+        bias => B::conv2d(x, weight, bias, options),
     }
 }
 
@@ -33,36 +32,59 @@ impl Operator<2> for Conv {
     type Saved = [FlexTensor; 2];
 
     fn forward(&self, [x, weight]: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
-        let d = self.window(&x, &weight);
+        (self.product(&x, &weight, None), [x, weight])
+    }
+
+    fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        self.gradients(saved, &grad, wanted)
+    }
+}
+
+impl Operator<3> for Conv {
+    type Saved = [FlexTensor; 2];
+
+    fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+        (self.product(&x, &weight, Some(slice(&bias))), [x, weight])
+    }
+
+    fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let [dx, dweight] = self.gradients(saved, &grad, [wanted[0], wanted[1]]);
+        let [_, out, h, w] = grad.shape().dims::<4>();
+        let dbias =
+            wanted[2].then(|| tensor(columns::by_channel(slice(&grad), out, h * w), Shape::new([out])));
+        [dx, dweight, dbias]
+    }
+}
+
+impl Conv {
+    fn product(&self, x: &FlexTensor, weight: &FlexTensor, bias: Option<&[f32]>) -> FlexTensor {
+        let d = self.window(x, weight);
         let [oh, ow] = d.out();
         let [out, ..] = weight.shape().dims::<4>();
         let forward = if self.options.groups > 1 { depthwise::forward } else { convolution::forward };
-        let y = made(Shape::new([d.n, out, oh, ow]), |y| forward(&d, slice(&x), slice(&weight), y));
-        (y, [x, weight])
+        made(Shape::new([d.n, out, oh, ow]), |y| forward(&d, slice(x), slice(weight), bias, y))
     }
 
-    fn backward(
-        self,
-        [x, weight]: Self::Saved,
-        grad: FlexTensor,
+    fn gradients(
+        &self,
+        [x, weight]: [FlexTensor; 2],
+        grad: &FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let d = self.window(&x, &weight);
         let is_depthwise = self.options.groups > 1;
         let dx = wanted[0].then(|| {
             let backward = if is_depthwise { depthwise::backward_data } else { convolution::backward_data };
-            made(x.shape(), |dx| backward(&d, slice(&weight), slice(&grad), dx))
+            made(x.shape(), |dx| backward(&d, slice(&weight), slice(grad), dx))
         });
         let dweight = wanted[1].then(|| {
             let backward =
                 if is_depthwise { depthwise::backward_weight } else { convolution::backward_weight };
-            made(weight.shape(), |dw| backward(&d, slice(&x), slice(&grad), dw))
+            made(weight.shape(), |dw| backward(&d, slice(&x), slice(grad), dw))
         });
         [dx, dweight]
     }
-}
 
-impl Conv {
     fn window(&self, x: &FlexTensor, weight: &FlexTensor) -> Window {
         let [n, c, h, w] = x.shape().dims();
         let [_, _, kh, kw] = weight.shape().dims();

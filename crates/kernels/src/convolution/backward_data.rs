@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::patches::Patches;
 use super::{POSITIONS, filters, groups};
 use crate::Window;
+use crate::gemm::Epilogue;
 
 /// Gradient with respect to `x`, from that of the result, `grad [n, o, oh, ow]`.
 pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
@@ -46,7 +47,7 @@ pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
                 }
                 &buffers.planes
             };
-            let mut part = Vec::new();
+            let (mut part, none) = (Vec::new(), Epilogue::default());
             for phase in &phases {
                 let [gh, gw] = phase.grid;
                 if gh * gw == 0 {
@@ -64,11 +65,11 @@ pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
                 let weight = filters(&phase.weight, d.c, k).rows_as_lines();
                 let product = [d.c, images * gh * gw, k];
                 if is_whole {
-                    patches.times(&weight, product, dx, &mut buffers.joined, in_parallel);
+                    patches.times(&weight, product, &none, dx, &mut buffers.joined, in_parallel);
                     continue;
                 }
                 part.resize(images * d.c * gh * gw, 0.0);
-                patches.times(&weight, product, &mut part, &mut buffers.joined, in_parallel);
+                patches.times(&weight, product, &none, &mut part, &mut buffers.joined, in_parallel);
                 for (dx, part) in dx.chunks_exact_mut(plane_x).zip(part.chunks_exact(gh * gw)) {
                     for (u, part) in part.chunks_exact(gw).enumerate() {
                         let row = &mut dx[(u * d.stride[0] + phase.at[0]) * d.size[1]..][..d.size[1]];

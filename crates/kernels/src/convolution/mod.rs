@@ -18,7 +18,7 @@ mod tests;
 use rayon::prelude::*;
 
 use crate::Window;
-use crate::gemm::{Epilogue, Lines, Matrix, Shared, Strided, product};
+use crate::gemm::{Bias, Epilogue, Lines, Matrix, Shared, Strided, product};
 use crate::phases::Phases;
 
 pub use backward_data::backward_data;
@@ -29,8 +29,8 @@ const POSITIONS: usize = 128;
 /// The same where products are summed over positions: fewer passes over the sums.
 const POSITIONS_SUMMED: usize = 1024;
 
-/// `y [n, o, oh, ow]` of `x [n, c, h, w]` and `weight [o, c, kh, kw]`.
-pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
+/// `y [n, o, oh, ow]` of `x [n, c, h, w]`, `weight [o, c, kh, kw]` and `bias? [o]`.
+pub fn forward(d: &Window, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let phases = Phases::new(d);
     let plane_y = phases.out[0] * phases.out[1];
     let o = d.filters(weight.len());
@@ -41,7 +41,8 @@ pub fn forward(d: &Window, x: &[f32], weight: &[f32], y: &mut [f32]) {
         let images = x.len() / d.x_len();
         let patches = laid(d, &phases, x, &mut buffers.planes, in_parallel);
         let size = [o, images * plane_y, d.c * d.taps()];
-        patches.times(&filters, size, y, &mut buffers.joined, in_parallel);
+        let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::Row), ..Epilogue::default() };
+        patches.times(&filters, size, &epilogue, y, &mut buffers.joined, in_parallel);
     });
 }
 

@@ -24,6 +24,7 @@ impl Patches<'_> {
         &self,
         filters: &impl Lines,
         size: [usize; 3],
+        epilogue: &Epilogue<'_>,
         y: &mut [f32],
         joined: &mut Vec<f32>,
         in_parallel: bool,
@@ -31,16 +32,17 @@ impl Patches<'_> {
         let [m, n, _] = size;
         let positions = self.grid[0] * self.grid[1];
         assert_eq!(y.len(), m * n, "an element of y for every filter and position");
-        let none = Epilogue::default();
         if n == positions {
             // SAFETY: y is [m, n], and this product alone writes it.
             return unsafe {
-                product(filters, &Columns(self), size, Shared::new(y), n, false, &none, in_parallel)
+                product(filters, &Columns(self), size, Shared::new(y), n, false, epilogue, in_parallel)
             };
         }
         joined.resize(m * n, 0.0);
         // SAFETY: joined is [m, n], and this product alone writes it.
-        unsafe { product(filters, &Columns(self), size, Shared::new(joined), n, false, &none, in_parallel) };
+        unsafe {
+            product(filters, &Columns(self), size, Shared::new(joined), n, false, epilogue, in_parallel)
+        };
         for (i, to) in y.chunks_exact_mut(positions).enumerate() {
             let (image, row) = (i / m, i % m);
             to.copy_from_slice(&joined[row * n + image * positions..][..positions]);

@@ -42,10 +42,12 @@ fn agrees_with_the_definition_over_many_shapes() {
         let (x, w) = (numbers(n * c * size[0] * size[1], 1), numbers(o * c * d.taps(), 2));
         let g = numbers(n * o * oh * ow, 3);
         let (mut y, mut dx, mut dw) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-        forward(&d, &x, &w, &mut y);
+        let bias = numbers(o, 4);
+        forward(&d, &x, &w, Some(&bias), &mut y);
         backward_data(&d, &w, &g, &mut dx);
         backward_weight(&d, &x, &g, &mut dw);
-        let mut want = [vec![0.0f64; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+        let y_want: Vec<f64> = (0..y.len()).map(|i| f64::from(bias[i / (oh * ow) % o])).collect();
+        let mut want = [y_want, vec![0.0; x.len()], vec![0.0; w.len()]];
         products(&d, o, |xi, wi, yi| {
             want[0][yi] += f64::from(x[xi]) * f64::from(w[wi]);
             want[1][xi] += f64::from(w[wi]) * f64::from(g[yi]);
