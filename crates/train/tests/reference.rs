@@ -99,7 +99,7 @@ struct HeadCase {
 
 /// The formulas of `make_heads.py`.
 fn label_sets(classes: &[usize]) -> Vec<Vec<usize>> {
-    let has = |i: usize, c: usize| classes[i] == c || (7 * i + 3 * c) % 5 == 0;
+    let has = |i: usize, c: usize| classes[i] == c || (7 * i + 3 * c).is_multiple_of(5);
     (0..N).map(|i| (0..3).filter(|&c| has(i, c)).collect()).collect()
 }
 
