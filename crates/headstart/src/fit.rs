@@ -160,12 +160,16 @@ pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan
     let prepared = prepare(session, data, options)?;
     let forecast = match options.recipe {
         Recipe::Auto => None,
-        _ => Some(forecast_of(session, &prepared, options)?),
+        _ => Some(forecast_of(session, &prepared, options)?.0),
     };
     Ok(Planned { plan: prepared.plan, forecast })
 }
 
-fn forecast_of(session: &Session, p: &Prepared, options: &FitOptions) -> Result<Forecast, Error> {
+fn forecast_of(
+    session: &Session,
+    p: &Prepared,
+    options: &FitOptions,
+) -> Result<(Forecast, Extracted), Error> {
     let prefix = Prefix::new(session, &p.source.model, &cut(&p.source.model.graph, p.tap)?)?;
     let (width, k) = (p.plan.feature_width, p.dataset.n_outputs());
     let head = HeadFit {
@@ -202,9 +206,9 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     let run = Run::create(out)?;
     let prepared = prepare(session, data, options)?;
     let seconds_prepared = run.seconds();
-    let forecast = match options.recipe {
-        Recipe::Auto => None,
-        _ => Some(forecast_of(session, &prepared, options)?),
+    let (forecast, tried) = match options.recipe {
+        Recipe::Auto => (None, Extracted::default()),
+        _ => forecast_of(session, &prepared, options).map(|(f, tried)| (Some(f), tried))?,
     };
     let seconds_forecast = run.seconds() - seconds_prepared;
     let Prepared { dataset, mut splits, source, tap, mut plan, known, notices, unlabelled } = prepared;
@@ -216,6 +220,10 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     let prefix = Prefix::new(session, &source.model, &cut(&source.model.graph, tap)?)?;
     let (features, unread, mut extracted) =
         prefix.extract(session, &dataset, &splits.train, "extracting features of the training split")?;
+    // What was computed to forecast the run was computed for the run.
+    extracted.n_cached -= tried.n_computed.min(extracted.n_cached);
+    extracted.n_computed += tried.n_computed;
+    extracted.n_bytes += tried.n_bytes;
     let mut diagnostics = [dataset.diagnostics.clone(), notices, unread].concat();
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
     let facts = serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached});

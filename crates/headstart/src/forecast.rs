@@ -7,7 +7,7 @@ use headstart_core::{Forecast, Modality, TrainingPlan};
 use headstart_graph::rewrite::split_at_frontier;
 use headstart_graph::{Graph, multiply_adds};
 
-use crate::prefix::Prefix;
+use crate::prefix::{Extracted, Prefix};
 use crate::rival::Rival;
 use crate::run::peak_mb;
 use crate::tune::{Start, dry_run};
@@ -16,14 +16,14 @@ use crate::{Error, Session};
 /// Examples that are tried.
 const SAMPLE: usize = 24;
 
-/// Forecasts a run.  `n_judged` examples are only predicted.
+/// Forecasts a run, and says what was extracted for it.  `n_judged` examples are only predicted.
 pub(crate) fn forecast(
     session: &Session,
     start: &Start<'_>,
     prefix: &Prefix,
     rival: Option<&Rival<'_>>,
     n_judged: usize,
-) -> Result<Forecast, Error> {
+) -> Result<(Forecast, Extracted), Error> {
     let idx = start.train_idx;
     let n_all = (idx.len() + n_judged) as f64;
     let sample: Vec<usize> = spread(start, idx, SAMPLE);
@@ -54,12 +54,13 @@ pub(crate) fn forecast(
     }
     let peak_mb = peak_mb().unwrap_or(0.0) + held_mb;
     let round = |v: f64| (v * 10.0).round() / 10.0;
-    Ok(Forecast {
+    let forecast = Forecast {
         seconds: round(seconds),
         peak_mb: round(peak_mb),
         cache_mb: round(cache_mb),
         saved_share: (saved_share * 1000.0).round() / 1000.0,
-    })
+    };
+    Ok((forecast, made))
 }
 
 const MIB: f64 = 1024.0 * 1024.0;

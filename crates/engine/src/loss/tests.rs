@@ -71,7 +71,9 @@ fn soft_and_hard_labels_cost_the_same() {
         value_and_gradient(&loss, &[0.3, -1.0, 2.0, 0.5], rows).0
     };
     let Values::F32(hard) = to_array(hard).unwrap().values else { unreachable!("losses are f32") };
-    assert_eq!(of(None, &rows(&[0.0, 1.0, 1.0, 0.0])), f64::from(hard[0]));
+    // Two implementations: the last bit may differ.
+    let soft = of(None, &rows(&[0.0, 1.0, 1.0, 0.0]));
+    assert!((soft - f64::from(hard[0])).abs() < 2e-7, "{soft} and {}", hard[0]);
     // Weights that are all alike change nothing, neither for hard nor for soft labels.
     for targets in [[0.0, 1.0, 1.0, 0.0], [0.3, 0.7, 0.9, 0.1]] {
         let (plain, tripled) = (of(None, &rows(&targets)), of(Some(vec![3.0, 3.0]), &rows(&targets)));

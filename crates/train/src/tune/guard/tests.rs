@@ -33,7 +33,9 @@ fn with(guards: &[Regulariser], moved: bool) -> (f64, f64) {
         let tensor = Tensor::from_f32(w.shape(), &values).unwrap();
         net.set(&[("conv.weight".to_string(), tensor)].into_iter().collect()).unwrap();
     }
-    let pixels = (0..3 * 3 * 36).map(|i| (i as f32 * 0.37).sin()).collect();
+    // Each example and channel has a level of its own, so that features differ between examples.
+    let level = |plane: usize| ((plane * plane) as f32 * 0.9).sin() + 0.5;
+    let pixels = (0..3 * 3 * 36).map(|i| level(i / 36) + 0.3 * (i as f32 * 0.37).sin()).collect();
     let batch = Batch::image(Array::f32(&[3, 3, 6, 6], pixels));
     let rows = TargetRows { width: 2, values: vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0] };
     let prepared = guards.prepare(&batch, &rows).unwrap();
