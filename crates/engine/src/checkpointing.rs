@@ -41,12 +41,13 @@ impl Network {
         let n = self.graph().nodes().len();
         let bounds: Vec<usize> = (0..=n_segments.min(n)).map(|i| i * n / n_segments.min(n)).collect();
         let mut segments = Vec::new();
-        let mut values = self.inputs(batch)?;
+        let (mut values, symbols) = self.inputs(batch)?;
         for range in bounds.windows(2) {
             let nodes = range[0]..range[1];
             segments.push(Segment { nodes: nodes.clone(), alive: values.clone(), rng: rng.clone() });
             let statistics = statistics.as_deref_mut();
-            self.run_nodes(nodes, &mut values, &|id| self.plain(id), &mut Mode::Training { rng, statistics });
+            let mut mode = Mode::Training { rng, statistics };
+            self.run_nodes(nodes, (&mut values, &symbols), &|id| self.plain(id), &mut mode)?;
         }
         drop(values);
         let batch_norm_by_batch = statistics.is_some();
@@ -76,7 +77,7 @@ impl Network {
             let (mut rng, mut again) = (segment.rng, Vec::new());
             let mut mode =
                 Mode::Training { rng: &mut rng, statistics: batch_norm_by_batch.then_some(&mut again) };
-            self.run_nodes(segment.nodes, &mut values, &param, &mut mode);
+            self.run_nodes(segment.nodes, (&mut values, &symbols), &param, &mut mode)?;
             let scalar = if is_last {
                 let outputs = self.take_outputs(&mut values);
                 Some(loss(LossInput { outputs, device: self.device() }))

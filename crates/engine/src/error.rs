@@ -18,6 +18,9 @@ pub enum EngineError {
     /// An input has another type or shape than the graph wants.
     #[error("input `{name}` is {got}, the graph wants {want}")]
     Input { name: String, want: String, got: String },
+    /// A node met values that it cannot take, found only when the graph ran.
+    #[error("node `{node}` ({op}): {why}")]
+    Node { node: String, op: &'static str, why: String },
     /// The device could not hand a result back.
     #[error("reading from the device: {0}")]
     Read(String),

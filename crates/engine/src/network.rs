@@ -1,16 +1,23 @@
 //! A graph with its weights on a device: runs forward, and backward through what learns.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, Batch, Rng, Values};
-use headstart_graph::{Dim, Graph, InputSpec, Node, Role, Tensor, ValueId, ValueKind, Weights};
+use headstart_graph::{
+    Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
+};
 
+use crate::interpret::constant::constant;
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
-use crate::tensor::{T, from_array, from_f32, scale, to_array, untracked};
+use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Optimiser};
+
+/// Sizes that only a run fixes, by name.
+pub(crate) type Symbols = HashMap<String, usize>;
 
 /// A graph that can run.
 ///
@@ -37,9 +44,14 @@ pub struct Network {
     device: Device,
     /// By [`ValueId::index`]; none for what is not a parameter.
     params: Vec<Option<T>>,
+    /// By node; none for what is not a constant.
+    constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
 }
+
+/// Elements of one value in a run; more would not fit into any machine.
+const ELEMENTS_MAX: usize = 1 << 33;
 
 /// Gradients of a loss by parameter.
 #[derive(Debug)]
@@ -64,7 +76,12 @@ impl Network {
             params[id.index()] = Some(from_f32(&param.shape, tensor.to_f32()?.into_owned(), device.plain()));
         }
         let done_after = last_uses(&graph);
-        Ok(Network { graph, device: device.clone(), params, done_after })
+        let constants = graph.nodes().iter().map(|n| match &n.op {
+            Op::Constant { value } => Some(constant(value, device.plain())),
+            _ => None,
+        });
+        let constants = constants.collect();
+        Ok(Network { graph, device: device.clone(), params, constants, done_after })
     }
 
     /// The graph it runs.
@@ -88,9 +105,10 @@ impl Network {
     }
 
     fn infer_raw(&self, batch: &Batch) -> Result<Vec<T>, EngineError> {
-        let mut values = self.inputs(batch)?;
+        let (mut values, symbols) = self.inputs(batch)?;
         let param = |id: ValueId| self.plain(id);
-        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, &mut Mode::Inference);
+        let all = 0..self.graph.nodes().len();
+        self.run_nodes(all, (&mut values, &symbols), &param, &mut Mode::Inference)?;
         Ok(self.take_outputs(&mut values))
     }
 
@@ -200,8 +218,8 @@ impl Network {
     ) -> Result<(f32, Gradients), EngineError> {
         let tracked = self.tracked(0..self.graph.nodes().len(), learns);
         let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
-        let mut values = self.inputs(batch)?;
-        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, mode);
+        let (mut values, symbols) = self.inputs(batch)?;
+        self.run_nodes(0..self.graph.nodes().len(), (&mut values, &symbols), &param, mode)?;
         let outputs = self.take_outputs(&mut values);
         drop(values);
         let (value, mut all) = differentiate(loss(LossInput { outputs, device: &self.device }))?;
@@ -248,27 +266,37 @@ impl Network {
         }
     }
 
-    /// The batch's arrays on the device, by [`ValueId::index`].
-    pub(crate) fn inputs(&self, batch: &Batch) -> Result<Vec<Option<T>>, EngineError> {
+    /// The batch's arrays on the device, by [`ValueId::index`], and the sizes that they give to symbols.
+    pub(crate) fn inputs(&self, batch: &Batch) -> Result<(Vec<Option<T>>, Symbols), EngineError> {
         let mut values: Vec<Option<T>> = vec![None; self.graph.values().len()];
+        let mut symbols = Symbols::new();
         for (id, name, spec) in self.graph.inputs() {
             let array = input(batch, name, spec)?;
+            for (dim, &n) in spec.shape.0.iter().zip(&array.shape) {
+                if let Dim::Symbol(symbol) = dim {
+                    symbols.entry(symbol.clone()).or_insert(n);
+                }
+            }
             values[id.index()] = Some(from_array(&array, self.device.plain()));
         }
-        Ok(values)
+        Ok((values, symbols))
     }
 
     /// Runs some nodes; values that nobody reads any more are dropped.
     pub(crate) fn run_nodes(
         &self,
         nodes: std::ops::Range<usize>,
-        values: &mut [Option<T>],
+        (values, symbols): (&mut [Option<T>], &Symbols),
         param: &dyn Fn(ValueId) -> T,
         mode: &mut Mode<'_>,
-    ) {
+    ) -> Result<(), EngineError> {
         for i in nodes {
             let node = &self.graph.nodes()[i];
-            let inputs = node
+            if let Some(constant) = &self.constants[i] {
+                values[node.output.index()] = Some(constant.clone());
+                continue;
+            }
+            let inputs: Vec<T> = node
                 .inputs
                 .iter()
                 .map(|&id| match &self.graph.value(id).kind {
@@ -279,8 +307,12 @@ impl Network {
             for id in &self.done_after[i] {
                 values[id.index()] = None;
             }
-            values[node.output.index()] = Some(apply(i, node, inputs, mode, self.device.plain()));
+            let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
+            let op = bound(&node.op, symbols, &inputs).map_err(at)?;
+            let made = apply(i, &op, inputs, mode, self.device.plain()).map_err(at)?;
+            values[node.output.index()] = Some(made);
         }
+        Ok(())
     }
 
     pub(crate) fn take_outputs(&self, values: &mut [Option<T>]) -> Vec<T> {
@@ -435,6 +467,25 @@ impl Network {
         let params = self.graph.params().filter(|(_, name, p)| p.role == Role::Learned && wanted(name));
         Anchor(params.map(|(id, _, _)| (id, self.plain(id))).collect())
     }
+}
+
+/// The operator with the sizes of this run, checked against the shapes that reach it: what symbols left open when the graph
+/// was built is decided here, before the device is asked.
+fn bound<'a>(op: &'a Op, symbols: &Symbols, inputs: &[T]) -> Result<Cow<'a, Op>, String> {
+    let symbol = |name: &str| symbols.get(name).and_then(|&n| i64::try_from(n).ok());
+    let op = op.bound(&symbol).map_err(|size| format!("no input of the batch gives the size `{size}`"))?;
+    let shapes: Vec<Shape> = inputs.iter().map(|t| Shape::fixed(&dims(t))).collect();
+    let shape = output_shape(&op, &shapes.iter().collect::<Vec<_>>())
+        .map_err(|why| format!("cannot take inputs of shape {}: {why}", listed(&shapes)))?;
+    let n = shape.0.iter().filter_map(Dim::fixed).try_fold(1usize, usize::checked_mul);
+    match n {
+        Some(n) if n <= ELEMENTS_MAX => Ok(op),
+        _ => Err(format!("would make {shape}, more than {ELEMENTS_MAX} elements")),
+    }
+}
+
+fn listed(shapes: &[Shape]) -> String {
+    shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn last_uses(graph: &Graph) -> Vec<Vec<ValueId>> {

@@ -2,7 +2,7 @@
 
 use burn_backend::TensorMetadata;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn_backend::{DType, Scalar, Shape, Slice, TensorData};
+use burn_backend::{DType, IntDType, Scalar, Shape, Slice, TensorData};
 use burn_dispatch::{Dispatch as B, DispatchDevice, DispatchTensor};
 use headstart_core::{Array, Values};
 
@@ -35,6 +35,18 @@ pub(crate) fn from_i64(shape: &[usize], values: Vec<i64>, device: &DispatchDevic
     B::int_from_data(TensorData::new(values, Shape::from(shape.to_vec())), device)
 }
 
+pub(crate) fn from_bool(shape: &[usize], values: Vec<bool>, device: &DispatchDevice) -> T {
+    B::bool_from_data(TensorData::new(values, Shape::from(shape.to_vec())), device)
+}
+
+/// Reads an integer tensor back.
+pub(crate) fn to_i64(tensor: T) -> Result<Vec<i64>, EngineError> {
+    let data = burn_backend::try_read_sync(B::int_into_data(tensor))
+        .ok_or_else(|| EngineError::Read("the device cannot be waited for on this platform".into()))?
+        .map_err(|e| EngineError::Read(e.to_string()))?;
+    data.convert_dtype(DType::I64).try_into_vec::<i64>().map_err(|e| EngineError::Read(format!("{e:?}")))
+}
+
 pub(crate) fn from_array(array: &Array, device: &DispatchDevice) -> T {
     match &array.values {
         Values::F32(v) => from_f32(&array.shape, v.clone(), device),
@@ -42,9 +54,14 @@ pub(crate) fn from_array(array: &Array, device: &DispatchDevice) -> T {
     }
 }
 
-/// Reads a float tensor back.
+/// Reads a tensor back; truth values become 0 and 1.
 pub(crate) fn to_array(tensor: T) -> Result<Array, EngineError> {
     let shape: Vec<usize> = tensor.shape().to_vec();
+    match kind(&tensor) {
+        Kind::Float => {}
+        Kind::Int => return Ok(Array::i64(&shape, to_i64(tensor)?)),
+        Kind::Bool => return Ok(Array::i64(&shape, to_i64(B::bool_into_int(tensor, IntDType::I64))?)),
+    }
     let data = burn_backend::try_read_sync(B::float_into_data(tensor))
         .ok_or_else(|| EngineError::Read("the device cannot be waited for on this platform".into()))?
         .map_err(|e| EngineError::Read(e.to_string()))?;
@@ -115,6 +132,20 @@ pub(crate) fn aligned<const N: usize>(all: [T; N]) -> [T; N] {
         }
         reshape(t, &[vec![1; rank - shape.len()], shape].concat())
     })
+}
+
+/// The shape of an elementwise operator's result, for shapes of one rank.
+pub(crate) fn broadcast_shape(a: &[usize], b: &[usize]) -> Vec<usize> {
+    a.iter().zip(b).map(|(&n, &m)| if n == 1 { m } else { n }).collect()
+}
+
+/// Repeats all to their common shape; they have one rank.
+pub(crate) fn broadcast<const N: usize>(all: [T; N]) -> [T; N] {
+    let mut shape = vec![1; all.first().map_or(0, |t| dims(t).len())];
+    for t in &all {
+        shape = broadcast_shape(&shape, &dims(t));
+    }
+    all.map(|t| expand(t, &shape))
 }
 
 pub(crate) fn scale(t: T, by: f64) -> T {

@@ -8,7 +8,7 @@ use crate::{DType, Shape};
 pub enum GraphError {
     /// A node was given a number of inputs that its operator does not take.
     #[error("node `{node}` ({op}) takes {want} inputs, got {got}")]
-    Arity { node: String, op: &'static str, want: &'static str, got: usize },
+    Arity { node: String, op: &'static str, want: String, got: usize },
     /// The shapes that reach a node do not fit its operator.
     #[error("node `{node}` ({op}) cannot take inputs of shape {got}: {why}")]
     ShapeMismatch { node: String, op: &'static str, got: String, why: String },

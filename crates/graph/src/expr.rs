@@ -159,6 +159,13 @@ impl Expr {
                 return Some(whole.clone());
             }
         }
+        // max(a, min(a, b)) is a, and so is min(a, max(a, b)).
+        let opposite = if larger { "min" } else { "max" };
+        for (whole, part) in [(self, other), (other, self)] {
+            if whole.single(opposite).is_some_and(|(a, b)| a == *part || b == *part) {
+                return Some(part.clone());
+            }
+        }
         let (a, b) = if self < other { (self, other) } else { (other, self) };
         Expr::function(name, a, b)
     }
@@ -419,6 +426,7 @@ mod tests {
         assert_eq!(max("s", "1"), "s");
         assert_eq!(max("s", "t"), "max(s, t)");
         assert_eq!(max("s", "max(s, t)"), "max(s, t)");
+        assert_eq!(max("s", "min(512, s)"), "s");
         assert_eq!(e("min(s, 512)").evaluate(&|_| Some(600)), Some(512));
     }
 

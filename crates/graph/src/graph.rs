@@ -296,19 +296,14 @@ impl Graph {
         let (least, most) = op.arity();
         if inputs.len() < least || inputs.len() > most {
             let want = match (least, most) {
-                (1, 1) => "1",
-                (2, 2) => "2",
-                (2, 3) => "2 or 3",
-                (3, 3) => "3",
-                (3, 4) => "3 or 4",
-                (4, 4) => "4",
-                (5, 5) => "5",
-                _ => "at least 1",
+                (n, m) if n == m => n.to_string(),
+                (n, usize::MAX) => format!("at least {n}"),
+                (n, m) => format!("{n} to {m}"),
             };
             return Err(GraphError::Arity { node: path.into(), op: op.name(), want, got: inputs.len() });
         }
         let shapes: Vec<&Shape> = inputs.iter().map(|&i| &self.value(i).shape).collect();
-        shape::infer(op, &shapes).map_err(|why| GraphError::ShapeMismatch {
+        shape::output_shape(op, &shapes).map_err(|why| GraphError::ShapeMismatch {
             node: path.into(),
             op: op.name(),
             got: shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", "),

@@ -8,7 +8,9 @@ mod builder;
 mod card;
 mod error;
 mod expr;
+mod function;
 mod graph;
+mod literal;
 mod model;
 mod op;
 mod preprocess;
@@ -21,10 +23,15 @@ pub use builder::{Conv, GraphBuilder};
 pub use card::Card;
 pub use error::GraphError;
 pub use expr::Expr;
+pub use function::{
+    AxisRange, Binary, Cell, Coordinates, Direction, ElementKind, Interpolation, PadMode, Reduction,
+    Rounding, Unary,
+};
 pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
+pub use literal::{Elements, Literal};
 pub use model::Model;
 pub use op::{Op, Padding};
 pub use preprocess::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
 pub use render::render;
-pub use shape::{Dim, Shape, multiply_adds};
+pub use shape::{Dim, Shape, multiply_adds, output_shape};
 pub use weights::{DType, Tensor, Weights};

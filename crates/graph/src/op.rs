@@ -1,6 +1,13 @@
 //! The operators of a graph, close to ONNX in meaning.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Interpolation, Literal, PadMode,
+    Reduction, Unary,
+};
 
 /// Zeros put around an image before a window slides over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +136,61 @@ pub enum Op {
     MaskedMean,
     /// Divides by the Euclidean norm along the last axis (norms below 1e-12 count as 1e-12).
     L2Normalize,
+    /// A value that is part of the structure: no inputs.
+    Constant { value: Literal },
+    /// Integers that depend on the sizes of a run, as a vector or (one of them) as a scalar: no inputs.
+    Sizes { dims: Vec<Dim>, is_scalar: bool },
+    /// `start, start + step, …`, integers: no inputs.
+    Range { start: Dim, length: Dim, step: i64 },
+    /// A function of each element.
+    Unary { function: Unary },
+    /// A function of two values, broadcasting.
+    Binary { function: Binary },
+    /// `condition, a, b`: `a` where the condition holds, `b` else; broadcasting.
+    Where,
+    /// Elements as another kind: floats lose their fraction, truth is 1, what is not 0 is true.
+    Cast { to: ElementKind },
+    /// The same elements under another shape.
+    Reshape { shape: Vec<Dim> },
+    /// Broadcast against a shape.
+    Expand { shape: Vec<Dim> },
+    /// A part of a value.
+    Slice { ranges: Vec<AxisRange> },
+    /// More elements around a value: `[before, after]` by axis.
+    Pad { pads: Vec<[usize; 2]>, mode: PadMode },
+    /// Parts of `x` along `axis` at integer `indices` of any shape, which takes the axis' place; negative ones count from
+    /// the end.
+    Gather { axis: usize },
+    /// Single elements along `axis`; the result has the shape of `indices`.
+    GatherElements { axis: usize },
+    /// Parts of `x` at integer tuples, the last axis of `indices`.
+    GatherNd,
+    /// A function of all elements along axes; all axes if none is named.
+    Reduce { function: Reduction, axes: Vec<usize>, keep_dims: bool },
+    /// Position of the largest (or smallest) element along `axis`, the first of equals.
+    ArgMax { axis: usize, keep_dims: bool, smallest: bool },
+    /// Running sum along `axis`.
+    CumSum { axis: usize, exclusive: bool, reverse: bool },
+    /// Keeps what lies on and above diagonal `k` of the last two axes (`upper`), or on and below it; zeros the rest.
+    Triangle { upper: bool, k: i64 },
+    /// Logarithm of the softmax along `axis`.
+    LogSoftmax { axis: usize },
+    /// Convolution of `x [n, c, ..]` with `weight [out, c/groups, ..]` and `bias? [out]` over one or three axes.
+    ConvNd { stride: Vec<usize>, padding: Vec<[usize; 2]>, dilation: Vec<usize>, groups: usize },
+    /// Transposed convolution of `x [n, c, ..]` with `weight [c, out/groups, ..]` and `bias? [out]` over one or two axes.
+    ConvTranspose {
+        stride: Vec<usize>,
+        padding: Vec<[usize; 2]>,
+        output_padding: Vec<usize>,
+        dilation: Vec<usize>,
+        groups: usize,
+    },
+    /// Interpolates axes to other sizes.
+    Resize { axes: Vec<usize>, sizes: Vec<Dim>, interpolation: Interpolation, coordinates: Coordinates },
+    /// Recurrent network over `x [sequence, batch, in]` with `w [directions, gates·hidden, in]`,
+    /// `r [directions, gates·hidden, hidden]`, `b [directions, 2·gates·hidden]`, then the initial states
+    /// `[directions, batch, hidden]`, one by kind of state.  Makes `[sequence, directions, batch, states·hidden]`.
+    Recurrent { cell: Cell, direction: Direction },
 }
 
 impl Op {
@@ -166,6 +228,29 @@ impl Op {
             Op::Attention { .. } => "Attention",
             Op::MaskedMean => "MaskedMean",
             Op::L2Normalize => "L2Normalize",
+            Op::Constant { .. } => "Constant",
+            Op::Sizes { .. } => "Sizes",
+            Op::Range { .. } => "Range",
+            Op::Unary { .. } => "Unary",
+            Op::Binary { .. } => "Binary",
+            Op::Where => "Where",
+            Op::Cast { .. } => "Cast",
+            Op::Reshape { .. } => "Reshape",
+            Op::Expand { .. } => "Expand",
+            Op::Slice { .. } => "Slice",
+            Op::Pad { .. } => "Pad",
+            Op::Gather { .. } => "Gather",
+            Op::GatherElements { .. } => "GatherElements",
+            Op::GatherNd => "GatherNd",
+            Op::Reduce { .. } => "Reduce",
+            Op::ArgMax { .. } => "ArgMax",
+            Op::CumSum { .. } => "CumSum",
+            Op::Triangle { .. } => "Triangle",
+            Op::LogSoftmax { .. } => "LogSoftmax",
+            Op::ConvNd { .. } => "ConvNd",
+            Op::ConvTranspose { .. } => "ConvTranspose",
+            Op::Resize { .. } => "Resize",
+            Op::Recurrent { .. } => "Recurrent",
         }
     }
 
@@ -180,8 +265,53 @@ impl Op {
             Op::MatMul | Op::Add | Op::Mul | Op::Embedding | Op::MaskedMean => (2, 2),
             Op::Concat { .. } => (1, usize::MAX),
             Op::Attention { .. } => (3, 4),
+            Op::Constant { .. } | Op::Sizes { .. } | Op::Range { .. } => (0, 0),
+            Op::Binary { .. } | Op::Gather { .. } | Op::GatherElements { .. } | Op::GatherNd => (2, 2),
+            Op::ConvNd { .. } | Op::ConvTranspose { .. } => (2, 3),
+            Op::Where => (3, 3),
+            Op::Recurrent { cell, .. } => (4 + cell.states(), 4 + cell.states()),
             _ => (1, 1),
         }
+    }
+
+    /// The same operator with numbers for the symbols of its settings, as `symbol` knows them.
+    ///
+    /// # Errors
+    /// The text of a size that `symbol` does not give, or that is negative.
+    pub fn bound(&self, symbol: &dyn Fn(&str) -> Option<i64>) -> Result<Cow<'_, Op>, String> {
+        let bind = |dim: &Dim| match dim {
+            Dim::Fixed(_) => Ok(dim.clone()),
+            Dim::Symbol(text) => Expr::from(dim)
+                .evaluate(symbol)
+                .and_then(|n| usize::try_from(n).ok())
+                .map(Dim::Fixed)
+                .ok_or_else(|| text.clone()),
+        };
+        let all = |dims: &[Dim]| dims.iter().map(bind).collect::<Result<Vec<_>, _>>();
+        let is_bound = |dims: &[Dim]| dims.iter().all(|d| d.fixed().is_some());
+        Ok(Cow::Owned(match self {
+            Op::Sizes { dims, is_scalar } if !is_bound(dims) => {
+                Op::Sizes { dims: all(dims)?, is_scalar: *is_scalar }
+            }
+            Op::Range { start, length, step } => {
+                Op::Range { start: bind(start)?, length: bind(length)?, step: *step }
+            }
+            Op::Reshape { shape } if !is_bound(shape) => Op::Reshape { shape: all(shape)? },
+            Op::Expand { shape } if !is_bound(shape) => Op::Expand { shape: all(shape)? },
+            Op::Slice { ranges } => {
+                let one = |r: &AxisRange| {
+                    Ok(AxisRange { start: bind(&r.start)?, length: bind(&r.length)?, ..r.clone() })
+                };
+                Op::Slice { ranges: ranges.iter().map(one).collect::<Result<_, String>>()? }
+            }
+            Op::Resize { axes, sizes, interpolation, coordinates } if !is_bound(sizes) => Op::Resize {
+                axes: axes.clone(),
+                sizes: all(sizes)?,
+                interpolation: *interpolation,
+                coordinates: *coordinates,
+            },
+            _ => return Ok(Cow::Borrowed(self)),
+        }))
     }
 
     /// True for operators that do nothing in inference.

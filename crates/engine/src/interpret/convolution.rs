@@ -1,10 +1,12 @@
 //! Convolutions.
 
-use burn_backend::ops::ConvOptions;
-use headstart_graph::Padding;
+use burn_backend::ops::{ConvOptions, ConvTransposeOptions, FloatTensorOps, ModuleOps};
+use burn_dispatch::{Dispatch as B, DispatchDevice};
+use headstart_graph::{PadMode, Padding};
 
+use super::structure::pad;
 use crate::custom;
-use crate::tensor::{T, dims};
+use crate::tensor::{T, dims, reshape, slice};
 
 /// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]`.
 pub(super) fn conv2d(
@@ -20,4 +22,98 @@ pub(super) fn conv2d(
     let [top, left, bottom, right] = padding.resolve([size[2], size[3]], [w[2], w[3]], stride, dilation);
     let options = ConvOptions { stride, padding: [(top, bottom), (left, right)], dilation, groups };
     custom::conv2d(x, weight, bias, options)
+}
+
+/// Settings of a convolution over any number of axes.
+pub(super) struct Window<'a> {
+    pub(super) stride: &'a [usize],
+    pub(super) padding: &'a [[usize; 2]],
+    pub(super) dilation: &'a [usize],
+    pub(super) groups: usize,
+}
+
+/// Convolution over one axis, as one over two of which the first has one position, or over three.
+pub(super) fn conv_nd(
+    x: T,
+    weight: T,
+    bias: Option<T>,
+    w: &Window<'_>,
+    device: &DispatchDevice,
+) -> Result<T, String> {
+    if let [stride] = *w.stride {
+        let [before, after] = w.padding[0];
+        let options = ConvOptions {
+            stride: [1, stride],
+            padding: [(0, 0), (before, after)],
+            dilation: [1, w.dilation[0]],
+            groups: w.groups,
+        };
+        let result = custom::conv2d(as_rows(x), as_rows(weight), bias, options);
+        return Ok(without_rows(result));
+    }
+    let pads: Vec<[usize; 2]> = [[0, 0], [0, 0]].iter().chain(w.padding).copied().collect();
+    let x = pad(x, &pads, PadMode::Constant(0.0), device)?;
+    let three = |v: &[usize]| [v[0], v[1], v[2]];
+    let options = ConvOptions {
+        stride: three(w.stride),
+        padding: [(0, 0); 3],
+        dilation: three(w.dilation),
+        groups: w.groups,
+    };
+    Ok(B::conv3d(x, weight, bias, options))
+}
+
+/// `[n, c, length]` as `[n, c, 1, length]`.
+fn as_rows(x: T) -> T {
+    let s = dims(&x);
+    reshape(x, &[s[0], s[1], 1, s[2]])
+}
+
+fn without_rows(x: T) -> T {
+    let s = dims(&x);
+    reshape(x, &[s[0], s[1], s[3]])
+}
+
+/// Transposed convolution over one or two axes.
+pub(super) fn conv_transpose(
+    x: T,
+    weight: T,
+    bias: Option<T>,
+    w: &Window<'_>,
+    output_padding: &[usize],
+) -> T {
+    if w.stride.len() == 1 {
+        let (stride, dilation) = ([1, w.stride[0]], [1, w.dilation[0]]);
+        let padding = [[0, 0], w.padding[0]];
+        let two = Window { stride: &stride, padding: &padding, dilation: &dilation, groups: w.groups };
+        return without_rows(conv_transpose(
+            as_rows(x),
+            as_rows(weight),
+            bias,
+            &two,
+            &[0, output_padding[0]],
+        ));
+    }
+    // What the padding takes away is cut off, so that its sides may differ.
+    let options = ConvTransposeOptions {
+        stride: [w.stride[0], w.stride[1]],
+        padding: [0, 0],
+        padding_out: [output_padding[0], output_padding[1]],
+        dilation: [w.dilation[0], w.dilation[1]],
+        groups: w.groups,
+    };
+    let whole = B::conv_transpose2d(x, weight, None, options);
+    let s = dims(&whole);
+    let [[top, bottom], [left, right]] = [w.padding[0], w.padding[1]];
+    let result = slice(
+        whole,
+        &[(0..s[0]).into(), (0..s[1]).into(), (top..s[2] - bottom).into(), (left..s[3] - right).into()],
+    );
+    match bias {
+        Some(bias) => {
+            let out = dims(&bias)[0];
+            B::float_add(result, reshape(bias, &[1, out, 1, 1]))
+        }
+        None => result,
+    }
 }

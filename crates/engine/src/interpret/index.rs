@@ -1,10 +1,13 @@
 //! Operators that pick elements, and those that count them.
 
-use burn_backend::ops::IntTensorOps;
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{IntDType, Slice};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
+use headstart_graph::AxisRange;
 
-use crate::tensor::{T, dims, reshape, slice};
+use super::constant::bound;
+use crate::custom;
+use crate::tensor::{Kind, T, dims, from_i64, kind, reshape, slice, to_i64};
 
 /// Position `index` of `axis`, which the result lacks.
 pub(super) fn select(x: T, axis: usize, index: usize) -> T {
@@ -22,4 +25,127 @@ pub(super) fn position_ids(ids: &T, offset: usize, device: &DispatchDevice) -> T
     let [n, s] = dims(ids)[..] else { unreachable!("ids are [batch, sequence]") };
     let row = B::int_arange(offset as i64..(offset + s) as i64, device, IntDType::I64);
     B::int_expand(B::int_reshape(row, [1, s].into()), [n, s].into())
+}
+
+/// Indices that lie on an axis of `n` positions, negative ones counted from the end, flattened.
+fn checked(indices: T, n: usize) -> Result<Vec<i64>, String> {
+    if kind(&indices) != Kind::Int {
+        return Err("indices must be integers".into());
+    }
+    let mut values = to_i64(indices).map_err(|e| e.to_string())?;
+    for v in &mut values {
+        let at = if *v < 0 { *v + n as i64 } else { *v };
+        if at < 0 || at >= n as i64 {
+            return Err(format!("index {v} is not on an axis of {n} positions"));
+        }
+        *v = at;
+    }
+    Ok(values)
+}
+
+/// Rows of `weight` at `ids`.
+pub(super) fn embedding(weight: T, ids: T, device: &DispatchDevice) -> Result<T, String> {
+    let shape = dims(&ids);
+    let ids = checked(ids, dims(&weight)[0])?;
+    Ok(custom::embedding(weight, from_i64(&shape, ids, device)))
+}
+
+/// Parts of `x` along `axis` at `indices` of any shape.
+pub(super) fn gather(x: T, indices: T, axis: usize, device: &DispatchDevice) -> Result<T, String> {
+    let (shape, by) = (dims(&x), dims(&indices));
+    let indices = checked(indices, shape[axis])?;
+    let n = indices.len();
+    let picked = pick(x, axis, from_i64(&[n], indices, device));
+    Ok(reshape(picked, &[&shape[..axis], &by, &shape[axis + 1..]].concat()))
+}
+
+/// Single elements along `axis`.
+pub(super) fn gather_elements(x: T, indices: T, axis: usize, device: &DispatchDevice) -> Result<T, String> {
+    let (shape, by) = (dims(&x), dims(&indices));
+    let indices = from_i64(&by, checked(indices, shape[axis])?, device);
+    // The device wants both of one size off the axis.
+    let mut part = by.clone();
+    part[axis] = shape[axis];
+    let slices: Vec<Slice> = part.iter().map(|&n| Slice::from(0..n)).collect();
+    let x = if part == shape { x } else { slice(x, &slices) };
+    Ok(match kind(&x) {
+        Kind::Float => B::float_gather(axis, x, indices),
+        Kind::Int => B::int_gather(axis, x, indices),
+        Kind::Bool => B::bool_gather(axis, x, indices),
+    })
+}
+
+/// Parts of `x` at integer tuples.
+pub(super) fn gather_nd(x: T, indices: T, device: &DispatchDevice) -> Result<T, String> {
+    let (shape, by) = (dims(&x), dims(&indices));
+    let depth = by[by.len() - 1];
+    if kind(&indices) != Kind::Int {
+        return Err("indices must be integers".into());
+    }
+    let tuples = to_i64(indices).map_err(|e| e.to_string())?;
+    let mut flat = Vec::with_capacity(tuples.len() / depth);
+    for tuple in tuples.chunks_exact(depth) {
+        let mut at = 0i64;
+        for (&v, &n) in tuple.iter().zip(&shape) {
+            let i = if v < 0 { v + n as i64 } else { v };
+            if i < 0 || i >= n as i64 {
+                return Err(format!("index {v} is not on an axis of {n} positions"));
+            }
+            at = at * n as i64 + i;
+        }
+        flat.push(at);
+    }
+    let rows = shape[..depth].iter().product();
+    let x = reshape(x, &[&[rows], &shape[depth..]].concat());
+    let n = flat.len();
+    Ok(reshape(pick(x, 0, from_i64(&[n], flat, device)), &[&by[..by.len() - 1], &shape[depth..]].concat()))
+}
+
+/// Positions of one axis, in the order of `indices [n]`, which lie on it.
+pub(super) fn pick(x: T, axis: usize, indices: T) -> T {
+    match kind(&x) {
+        Kind::Float => B::float_select(x, axis, indices),
+        Kind::Int => B::int_select(x, axis, indices),
+        Kind::Bool => B::bool_select(x, axis, indices),
+    }
+}
+
+/// A part of a value; the ranges are numbers by now and lie inside.
+pub(super) fn part(x: T, ranges: &[AxisRange], device: &DispatchDevice) -> T {
+    let shape = dims(&x);
+    let mut slices: Vec<Slice> = shape.iter().map(|&n| Slice::from(0..n)).collect();
+    let mut x = x;
+    for r in ranges {
+        let (start, length) = (bound(&r.start), bound(&r.length));
+        if r.step == 1 || length == 0 {
+            let start = start.min(shape[r.axis]);
+            slices[r.axis] = Slice::from(start..start + length);
+        } else {
+            let at = (0..length as i64).map(|i| start as i64 + i * r.step).collect();
+            x = pick(x, r.axis, from_i64(&[length], at, device));
+            slices[r.axis] = Slice::from(0..length);
+        }
+    }
+    let whole = dims(&x).iter().zip(&slices).all(|(&n, s)| s.start == 0 && s.end == Some(n as isize));
+    if whole { x } else { slice(x, &slices) }
+}
+
+/// Position of the largest or smallest element, the first of equals.
+pub(super) fn arg_max(x: T, axis: usize, keep_dims: bool, smallest: bool) -> Result<T, String> {
+    let mut shape = dims(&x);
+    if shape[axis] == 0 {
+        return Err("there is no largest of no elements".into());
+    }
+    let at = match (kind(&x), smallest) {
+        (Kind::Float, false) => B::float_argmax(x, axis, IntDType::I64),
+        (Kind::Float, true) => B::float_argmin(x, axis, IntDType::I64),
+        (Kind::Int, false) => B::int_argmax(x, axis),
+        (Kind::Int, true) => B::int_argmin(x, axis),
+        (Kind::Bool, _) => return Err("truth values have no order".into()),
+    };
+    if keep_dims {
+        return Ok(at);
+    }
+    shape.remove(axis);
+    Ok(reshape(at, &shape))
 }

@@ -3,18 +3,22 @@
 
 mod adapter;
 mod arithmetic;
+pub(crate) mod constant;
 mod convolution;
+mod elementwise;
 mod index;
 mod norm;
 mod pool;
 mod random;
+mod recurrent;
 mod reduce;
+mod resize;
 mod structure;
 
 use burn_backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::Rng;
-use headstart_graph::{Node, Op};
+use headstart_graph::Op;
 
 pub(crate) use norm::l2_normalize;
 
@@ -76,16 +80,17 @@ impl Inputs {
     }
 }
 
-/// Applies one node.  Shapes were checked when the graph was built.
+/// Applies one operator, whose settings are numbers by now and whose inputs have shapes that it takes.  The error is a
+/// reason without a place.
 pub(crate) fn apply(
     node_idx: usize,
-    node: &Node,
+    op: &Op,
     inputs: Vec<T>,
     mode: &mut Mode<'_>,
     device: &DispatchDevice,
-) -> T {
+) -> Result<T, String> {
     let mut x = Inputs(inputs.into_iter());
-    match &node.op {
+    Ok(match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
             convolution::conv2d(x.take(), x.take(), x.optional(), *stride, *padding, *dilation, *groups)
         }
@@ -120,14 +125,45 @@ pub(crate) fn apply(
         Op::Scale { by } => scale(x.take(), *by),
         Op::ChannelScale { axis } => adapter::channel_scale(x.take(), x.take(), x.optional(), *axis),
         Op::DoraGain { scaling } => adapter::dora_gain(x.take(), [x.take(), x.take(), x.take()], *scaling),
-        Op::Concat { axis } => structure::concat(x.all(), *axis),
+        Op::Concat { axis } => structure::concat(x.all(), *axis)?,
         Op::Select { axis, index } => index::select(x.take(), *axis, *index),
         Op::Dropout { p } => random::dropout(x.take(), *p, mode, device),
         Op::DropPath { p } => random::drop_path(x.take(), *p, mode, device),
-        Op::Embedding => custom::embedding(x.take(), x.take()),
+        Op::Embedding => index::embedding(x.take(), x.take(), device)?,
         Op::PositionIds { offset } => index::position_ids(&x.take(), *offset, device),
         Op::Attention { heads } => custom::attention(x.take(), x.take(), x.take(), x.optional(), *heads),
         Op::MaskedMean => reduce::masked_mean(x.take(), x.take()),
         Op::L2Normalize => norm::l2_normalize(x.take()),
-    }
+        Op::Constant { value } => constant::constant(value, device),
+        Op::Sizes { dims, is_scalar } => constant::sizes(dims, *is_scalar, device),
+        Op::Range { start, length, step } => constant::range(start, length, *step, device),
+        Op::Unary { function } => elementwise::unary(x.take(), *function)?,
+        Op::Binary { function } => elementwise::binary(x.take(), x.take(), *function)?,
+        Op::Where => elementwise::choose(x.take(), x.take(), x.take())?,
+        Op::Cast { to } => elementwise::cast(x.take(), *to),
+        Op::Reshape { shape } => structure::reshape_to(x.take(), shape),
+        Op::Expand { shape } => structure::expand_to(x.take(), shape),
+        Op::Slice { ranges } => index::part(x.take(), ranges, device),
+        Op::Pad { pads, mode } => structure::pad(x.take(), pads, *mode, device)?,
+        Op::Gather { axis } => index::gather(x.take(), x.take(), *axis, device)?,
+        Op::GatherElements { axis } => index::gather_elements(x.take(), x.take(), *axis, device)?,
+        Op::GatherNd => index::gather_nd(x.take(), x.take(), device)?,
+        Op::Reduce { function, axes, keep_dims } => reduce::reduce(x.take(), *function, axes, *keep_dims)?,
+        Op::ArgMax { axis, keep_dims, smallest } => index::arg_max(x.take(), *axis, *keep_dims, *smallest)?,
+        Op::CumSum { axis, exclusive, reverse } => reduce::cum_sum(x.take(), *axis, *exclusive, *reverse)?,
+        Op::Triangle { upper, k } => structure::triangle(x.take(), *upper, *k, device),
+        Op::LogSoftmax { axis } => B::log_softmax(x.take(), *axis),
+        Op::ConvNd { stride, padding, dilation, groups } => {
+            let window = convolution::Window { stride, padding, dilation, groups: *groups };
+            convolution::conv_nd(x.take(), x.take(), x.optional(), &window, device)?
+        }
+        Op::ConvTranspose { stride, padding, output_padding, dilation, groups } => {
+            let window = convolution::Window { stride, padding, dilation, groups: *groups };
+            convolution::conv_transpose(x.take(), x.take(), x.optional(), &window, output_padding)
+        }
+        Op::Resize { axes, sizes, interpolation, coordinates } => {
+            resize::resize(x.take(), axes, sizes, *interpolation, *coordinates, device)
+        }
+        Op::Recurrent { cell, direction } => recurrent::recurrent(x.all(), *cell, *direction),
+    })
 }

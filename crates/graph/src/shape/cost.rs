@@ -32,9 +32,15 @@ pub fn multiply_adds(graph: &Graph, sequence: usize) -> u64 {
             let shape = |i: usize| &graph.value(node.inputs[i]).shape;
             let out = count(&graph.value(node.output).shape);
             match &node.op {
-                Op::Conv2d { .. } => out * shape(1).0[1..].iter().map(size).product::<u64>(),
+                Op::Conv2d { .. } | Op::ConvNd { .. } => {
+                    out * shape(1).0[1..].iter().map(size).product::<u64>()
+                }
                 Op::Linear => out * size(&shape(1).0[1]),
                 Op::MatMul => out * shape(0).0.last().map_or(1, size),
+                Op::Recurrent { .. } => {
+                    let steps = size(&shape(0).0[0]) * size(&shape(0).0[1]);
+                    steps * (count(shape(1)) + count(shape(2)))
+                }
                 Op::Attention { .. } => 2 * out * size(&shape(1).0[1]),
                 _ => 0,
             }

@@ -2,6 +2,8 @@
 
 mod cost;
 mod dense;
+mod index;
+mod recurrent;
 mod structure;
 mod window;
 
@@ -117,9 +119,31 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The shape that `op` makes of `inputs`, or why it cannot.
-pub(crate) fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
-    let x = inputs[0];
+/// Elements of one value; more than any machine holds.
+const ELEMENTS_MAX: usize = 1 << 40;
+
+/// The shape that `op` makes of inputs of these shapes, as many as [`Op::arity`] says, or why it cannot.
+///
+/// ```
+/// use headstart_graph::{Dim, Op, Shape, output_shape};
+/// let x = Shape(vec![Dim::batch(), Dim::Fixed(8), Dim::Fixed(8)]);
+/// let joined = output_shape(&Op::Flatten { start: 1 }, &[&x])?;
+/// assert_eq!(joined.to_string(), "[batch, 64]");
+/// assert!(output_shape(&Op::Flatten { start: 3 }, &[&x]).is_err());
+/// # Ok::<(), String>(())
+/// ```
+pub fn output_shape(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
+    let shape = infer(op, inputs)?;
+    let known = shape.0.iter().filter_map(Dim::fixed).filter(|&n| n > 0);
+    match known.into_iter().try_fold(1usize, usize::checked_mul) {
+        Some(n) if n <= ELEMENTS_MAX => Ok(shape),
+        _ => Err(format!("the result would be {shape}, which no machine holds")),
+    }
+}
+
+fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
+    let scalar = Shape::default();
+    let x = inputs.first().copied().unwrap_or(&scalar);
     match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
             window::conv2d(inputs, *stride, *padding, *dilation, *groups)
@@ -154,6 +178,32 @@ pub(crate) fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         Op::Select { axis, index } => structure::select(x, *axis, *index),
         Op::Embedding => dense::embedding(x, inputs[1]),
         Op::Attention { heads } => dense::attention(inputs, *heads),
+        Op::Constant { value } => Ok(Shape::fixed(value.shape())),
+        Op::Sizes { dims, is_scalar } => structure::sizes(dims, *is_scalar),
+        Op::Range { length, .. } => Ok(Shape(vec![length.clone()])),
+        Op::Unary { .. } | Op::Cast { .. } => Ok(x.clone()),
+        Op::Binary { .. } => broadcast(x, inputs[1]),
+        Op::Where => broadcast(&broadcast(x, inputs[1])?, inputs[2]),
+        Op::Reshape { shape } => structure::reshape(x, shape),
+        Op::Expand { shape } => broadcast(x, &Shape(shape.clone())),
+        Op::Slice { ranges } => structure::slice(x, ranges),
+        Op::Pad { pads, mode } => structure::pad(x, pads, *mode),
+        Op::Gather { axis } => index::gather(x, inputs[1], *axis),
+        Op::GatherElements { axis } => index::gather_elements(x, inputs[1], *axis),
+        Op::GatherNd => index::gather_nd(x, inputs[1]),
+        Op::Reduce { axes, keep_dims, .. } => index::reduce(x, axes, *keep_dims),
+        Op::ArgMax { axis, keep_dims, .. } => index::reduce(x, &[*axis], *keep_dims),
+        Op::CumSum { axis, .. } | Op::LogSoftmax { axis } => x.axis(*axis).map(|_| x.clone()),
+        Op::Triangle { .. } if x.rank() < 2 => Err("there are no two axes".into()),
+        Op::Triangle { .. } => Ok(x.clone()),
+        Op::ConvNd { stride, padding, dilation, groups } => {
+            window::conv_nd(inputs, stride, padding, dilation, *groups)
+        }
+        Op::ConvTranspose { stride, padding, output_padding, dilation, groups } => {
+            window::conv_transpose(inputs, stride, padding, output_padding, dilation, *groups)
+        }
+        Op::Resize { axes, sizes, .. } => structure::resize(x, axes, sizes),
+        Op::Recurrent { cell, direction } => recurrent::recurrent(inputs, *cell, *direction),
         Op::MaskedMean => {
             x.of_rank(3)?;
             Ok(Shape(vec![x.0[0].clone(), x.0[2].clone()]))

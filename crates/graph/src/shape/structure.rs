@@ -1,7 +1,7 @@
 //! Shapes of operators that move elements without changing them.
 
 use super::dense::may_equal;
-use crate::{Dim, Expr, Shape};
+use crate::{AxisRange, Dim, Expr, PadMode, Shape};
 
 const TOO_MANY: &str = "the dimension is too large or depends on too many symbols";
 
@@ -55,5 +55,89 @@ pub(super) fn select(x: &Shape, axis: usize, index: usize) -> Result<Shape, Stri
     }
     let mut dims = x.0.clone();
     dims.remove(axis);
+    Ok(Shape(dims))
+}
+
+/// Integers that depend on sizes.
+pub(super) fn sizes(dims: &[Dim], is_scalar: bool) -> Result<Shape, String> {
+    match (is_scalar, dims.len()) {
+        (true, 1) => Ok(Shape::default()),
+        (true, n) => Err(format!("a scalar is one number, not {n}")),
+        (false, n) => Ok(Shape::fixed(&[n])),
+    }
+}
+
+/// How many elements a shape has.
+fn count(dims: &[Dim]) -> Result<Expr, String> {
+    dims.iter().try_fold(Expr::number(1), |n, d| n.mul(&Expr::from(d)).ok_or_else(|| TOO_MANY.to_string()))
+}
+
+/// The same number of elements; where symbols leave that open, the run decides.
+pub(super) fn reshape(x: &Shape, shape: &[Dim]) -> Result<Shape, String> {
+    let (have, want) = (count(&x.0)?, count(shape)?);
+    if let (Some(have), Some(want)) = (have.as_number(), want.as_number())
+        && have != want
+    {
+        return Err(format!("{have} elements do not fill {}", Shape(shape.to_vec())));
+    }
+    Ok(Shape(shape.to_vec()))
+}
+
+/// Parts of axes.
+pub(super) fn slice(x: &Shape, ranges: &[AxisRange]) -> Result<Shape, String> {
+    let mut dims = x.0.clone();
+    let mut seen = Vec::new();
+    for r in ranges {
+        let size = x.axis(r.axis)?;
+        if r.step == 0 || seen.contains(&r.axis) {
+            return Err(format!("axis {} is sliced twice or with step 0", r.axis));
+        }
+        seen.push(r.axis);
+        if let (Some(n), Some(start), Some(length)) = (size.fixed(), r.start.fixed(), r.length.fixed()) {
+            let reach = length.saturating_sub(1) as i128 * i128::from(r.step) + start as i128;
+            if length > 0 && (start >= n || reach < 0 || reach >= n as i128) {
+                return Err(format!("positions {start} to {reach} are not on axis {}", r.axis));
+            }
+        }
+        dims[r.axis] = r.length.clone();
+    }
+    Ok(Shape(dims))
+}
+
+/// More elements around.
+pub(super) fn pad(x: &Shape, pads: &[[usize; 2]], mode: PadMode) -> Result<Shape, String> {
+    if pads.len() != x.rank() {
+        return Err(format!("there are pads for {} axes", pads.len()));
+    }
+    let mut dims = Vec::new();
+    for (d, [before, after]) in x.0.iter().zip(pads) {
+        let most = match (mode, d.fixed()) {
+            (PadMode::Reflect, Some(n)) => n.saturating_sub(1),
+            (PadMode::Wrap, Some(n)) => n,
+            (PadMode::Edge, Some(0)) => 0,
+            _ => usize::MAX,
+        };
+        if *before.max(after) > most {
+            return Err(format!("{before} and {after} are more than can be mirrored or repeated of {d}"));
+        }
+        let more = before.checked_add(*after).and_then(|n| i64::try_from(n).ok()).ok_or(TOO_MANY)?;
+        let sum = Expr::from(d).add(&Expr::number(more)).and_then(|e| e.to_dim());
+        dims.push(sum.ok_or(TOO_MANY)?);
+    }
+    Ok(Shape(dims))
+}
+
+/// Other sizes of some axes.
+pub(super) fn resize(x: &Shape, axes: &[usize], sizes: &[Dim]) -> Result<Shape, String> {
+    if axes.len() != sizes.len() {
+        return Err("there must be one size an axis".into());
+    }
+    let mut dims = x.0.clone();
+    for (axis, size) in axes.iter().zip(sizes) {
+        if x.axis(*axis)? == &Dim::Fixed(0) || *size == Dim::Fixed(0) {
+            return Err("nothing can be resized from or to 0".into());
+        }
+        dims[*axis] = size.clone();
+    }
     Ok(Shape(dims))
 }

@@ -87,6 +87,82 @@ pub(super) fn conv2d(
     Ok(Shape(vec![x.0[0].clone(), Dim::Fixed(out), along(0, (top, bottom))?, along(1, (left, right))?]))
 }
 
+/// `x [n, c, ..]`, `weight [out, c/groups, ..]`, `bias? [out]`.
+pub(super) fn conv_nd(
+    inputs: &[&Shape],
+    stride: &[usize],
+    padding: &[[usize; 2]],
+    dilation: &[usize],
+    groups: usize,
+) -> Result<Shape, String> {
+    let (x, weight) = (inputs[0], inputs[1]);
+    let n = stride.len();
+    if !matches!(n, 1 | 3) || padding.len() != n || dilation.len() != n {
+        return Err("there must be one or three axes".into());
+    }
+    if x.rank() != n + 2 || weight.rank() != n + 2 {
+        return Err(format!("value and weight must have {} dimensions", n + 2));
+    }
+    let c = x.number(1, "channels")?;
+    let (out, per_group) = (weight.number(0, "a weight dimension")?, weight.number(1, "a weight dimension")?);
+    if groups == 0 || out % groups != 0 || per_group.checked_mul(groups) != Some(c) {
+        return Err(format!("{c} channels in {groups} groups do not fit the weight"));
+    }
+    if let Some(bias) = inputs.get(2) {
+        super::dense::vector(out, bias, "the bias")?;
+    }
+    let mut dims = vec![x.0[0].clone(), Dim::Fixed(out)];
+    for i in 0..n {
+        let kernel = weight.number(2 + i, "a weight dimension")?;
+        let pads = (padding[i][0], padding[i][1]);
+        if dilation[i] == 0 {
+            return Err("dilation must be positive".into());
+        }
+        dims.push(window(&x.0[2 + i], kernel, stride[i], pads, dilation[i], false).ok_or(TOO_LARGE)?);
+    }
+    Ok(Shape(dims))
+}
+
+/// `x [n, c, ..]`, `weight [c, out/groups, ..]`, `bias? [out]`.
+pub(super) fn conv_transpose(
+    inputs: &[&Shape],
+    stride: &[usize],
+    padding: &[[usize; 2]],
+    output_padding: &[usize],
+    dilation: &[usize],
+    groups: usize,
+) -> Result<Shape, String> {
+    let (x, weight) = (inputs[0], inputs[1]);
+    let n = stride.len();
+    let same_length = padding.len() == n && output_padding.len() == n && dilation.len() == n;
+    if !matches!(n, 1 | 2) || !same_length || x.rank() != n + 2 || weight.rank() != n + 2 {
+        return Err("there must be one or two axes besides batch and channels".into());
+    }
+    let c = x.number(1, "channels")?;
+    let per_group = weight.number(1, "a weight dimension")?;
+    let out = per_group.checked_mul(groups).ok_or("there are too many channels")?;
+    if groups == 0 || c % groups != 0 || weight.known(0) != Some(c) {
+        return Err(format!("{c} channels in {groups} groups do not fit the weight"));
+    }
+    if let Some(bias) = inputs.get(2) {
+        super::dense::vector(out, bias, "the bias")?;
+    }
+    let mut dims = vec![x.0[0].clone(), Dim::Fixed(out)];
+    for i in 0..n {
+        let kernel = weight.number(2 + i, "a weight dimension")?;
+        let along = || {
+            let n = |n: usize| i64::try_from(n).ok().map(Expr::number);
+            let reach = n(kernel.checked_sub(1)?.checked_mul(dilation[i])?.checked_add(1)?)?;
+            let spread = Expr::from(&x.0[2 + i]).sub(&Expr::number(1))?.mul(&n(stride[i])?)?;
+            let pads = n(padding[i][0].checked_add(padding[i][1])?)?;
+            let size = spread.add(&reach)?.add(&n(output_padding[i])?)?.sub(&pads)?;
+            size.to_dim()
+        };
+        dims.push(along().ok_or("more is cut off than there is")?);
+    }
+    Ok(Shape(dims))
+}
+
 /// `x [n, c, h, w]` under a window.
 pub(super) fn pool2d(
     x: &Shape,
