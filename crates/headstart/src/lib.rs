@@ -21,6 +21,7 @@ mod evaluate;
 mod feature_cache;
 mod features;
 mod fit;
+mod hub_folder;
 mod lessons;
 mod predict;
 mod predictions_csv;
