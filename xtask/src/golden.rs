@@ -32,6 +32,8 @@ pub struct Outcome {
     pub logits: f64,
     /// Worst relative difference of a gradient's norm.
     pub gradients: f64,
+    /// The parameter of that gradient.
+    pub gradient_worst: String,
     /// Relative differences of the training losses; none where the file has no SGD trace.
     pub losses: Vec<f64>,
     /// Relative difference of the loss in inference after those steps.
@@ -127,6 +129,7 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
         name: golden.name.clone(),
         logits: 0.0,
         gradients: 0.0,
+        gradient_worst: String::new(),
         losses: Vec::new(),
         loss_after: None,
         ok: false,
@@ -152,7 +155,10 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
         let got = norms.get(name).ok_or_else(|| format!("no gradient of {name}"))?;
         // A query bias has no influence but by rounding; its norm is noise around 0 in every implementation.
         if want / largest > 1e-5 {
-            outcome.gradients = outcome.gradients.max(relative(*got, *want));
+            let error = relative(*got, *want);
+            if error > outcome.gradients {
+                (outcome.gradients, outcome.gradient_worst) = (error, name.clone());
+            }
         }
     }
     if let (Some(trace), Labels::Classes(labels)) = (&golden.sgd, &labels) {

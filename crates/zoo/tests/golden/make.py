@@ -16,8 +16,10 @@ LR = 1e-3
 U64 = np.uint64
 # Square images, pixels; small ones where the network allows it keep the checks quick.
 TORCHVISION = dict(alexnet=224, vgg16=224, vgg11_bn=64, resnet18=224, resnet34=96, resnet50=224, wide_resnet50_2=64, resnext50_32x4d=64,
-                   inception_v3=299, squeezenet1_0=96, squeezenet1_1=224, mobilenet_v2=224, efficientnet_b0=224, efficientnet_b1=96, efficientnet_b2=96)
-TIMM = dict(tf_efficientnet_lite0=224, efficientnet_b0=96, tf_efficientnet_b1=97, efficientnet_lite0=96, tf_efficientnet_lite2=97, mobilenetv2_100=96)
+                   inception_v3=299, squeezenet1_0=96, squeezenet1_1=224, mobilenet_v2=224, efficientnet_b0=224, efficientnet_b1=96, efficientnet_b2=96,
+                   densenet121=64, convnext_tiny=64, vit_b_32=64)
+TIMM = dict(tf_efficientnet_lite0=224, efficientnet_b0=96, tf_efficientnet_b1=97, efficientnet_lite0=96, tf_efficientnet_lite2=97, mobilenetv2_100=96,
+            convnext_atto=64, convnext_tiny=64, vit_tiny_patch16_224=64)
 EXTRA = dict(resnet101=64, resnet152=64, wide_resnet101_2=64, resnext101_32x8d=64, vgg19_bn=64, efficientnet_b4=96)  # big: not kept here
 
 # name: (what `transformers` calls it before `Config`, its class with a head, overrides of its configuration)
@@ -116,9 +118,12 @@ def classifier(model, run, labels):
     return {**rec, "sgd": dict(lr=LR, momentum=0.9, weight_decay=1e-4, train_losses=losses, eval_loss_after=after)}
 
 def image_model(name):
-    if name.startswith("timm/"): return filled(timm.create_model(name[5:], num_classes=10)), TIMM[name[5:]], "timm"
+    if name.startswith("timm/"):
+        kw = dict(img_size=TIMM[name[5:]]) if name.startswith("timm/vit") else {}
+        return filled(timm.create_model(name[5:], num_classes=10, **kw)), TIMM[name[5:]], "timm"
     kw = dict(init_weights=False, aux_logits=True, transform_input=False) if name == "inception_v3" else {}
-    if name.startswith("efficientnet"): kw = dict(stochastic_depth_prob=0.0)
+    if name.startswith(("efficientnet", "convnext")): kw = dict(stochastic_depth_prob=0.0)
+    if name.startswith("vit"): kw = dict(image_size=TORCHVISION[name])
     return filled(getattr(torchvision.models, name)(weights=None, num_classes=10, **kw)), {**TORCHVISION, **EXTRA}[name], "torchvision"
 
 def make_image(name):
