@@ -402,9 +402,14 @@ fn stats_error(want: &Stats, values: &[f32]) -> f64 {
     let largest = want.first.iter().fold(want.std, |m, v| m.max(v.abs()));
     let first =
         want.first.iter().zip(values).fold(0.0f64, |m, (w, &g)| m.max((w - f64::from(g)).abs())) / largest;
-    [first, (mean - want.mean).abs() / want.std, relative(std, want.std), relative(sum(&f64::abs), want.abs_sum)]
-        .into_iter()
-        .fold(0.0, f64::max)
+    [
+        first,
+        (mean - want.mean).abs() / want.std,
+        relative(std, want.std),
+        relative(sum(&f64::abs), want.abs_sum),
+    ]
+    .into_iter()
+    .fold(0.0, f64::max)
 }
 
 fn relative(got: f64, want: f64) -> f64 {

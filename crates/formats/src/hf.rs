@@ -184,7 +184,11 @@ fn dense(folder: &Path, name: &str) -> Result<DenseModule, FormatError> {
     let path = folder.join("config.json");
     let config = json(&path)?.ok_or_else(|| missing(folder, &["config.json"]))?;
     let out = length(&config["out_features"]).ok_or_else(|| {
-        FormatError::malformed(&path, "dense configuration", format!("out_features is {}", config["out_features"]))
+        FormatError::malformed(
+            &path,
+            "dense configuration",
+            format!("out_features is {}", config["out_features"]),
+        )
     })?;
     // Files that say nothing have the library's defaults.
     let activation = config["activation_function"].as_str().unwrap_or("torch.nn.modules.activation.Tanh");

@@ -61,10 +61,12 @@ fn modules_keep_their_order() {
     let d = dir.path();
     safetensors::save(d.join("model.safetensors"), &one("w", 1.0), &[]).unwrap();
     write(d, "config.json", r#"{"model_type":"t5"}"#);
-    let list = ["Transformer", "Pooling", "Dense", "Normalize", "WordWeights"].iter().enumerate().map(|(i, kind)| {
-        let path = if i == 0 { String::new() } else { format!("{i}_{kind}") };
-        format!(r#"{{"path":"{path}","type":"sentence_transformers.models.{kind}"}}"#)
-    });
+    let list = ["Transformer", "Pooling", "Dense", "Normalize", "WordWeights"].iter().enumerate().map(
+        |(i, kind)| {
+            let path = if i == 0 { String::new() } else { format!("{i}_{kind}") };
+            format!(r#"{{"path":"{path}","type":"sentence_transformers.models.{kind}"}}"#)
+        },
+    );
     write(d, "modules.json", &format!("[{}]", list.collect::<Vec<_>>().join(",")));
     write(d, "1_Pooling/config.json", r#"{"pooling_mode_max_tokens":true}"#);
     let dense = r#"{"in_features":1,"out_features":3,"bias":false,"activation_function":"torch.nn.modules.linear.Identity"}"#;

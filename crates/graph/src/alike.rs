@@ -54,7 +54,8 @@ pub fn pair_parameters(
     let mut due = vec![(left_value, right_value)];
     while let Some((a, b)) = due.pop() {
         let (a, b) = (effective(&left_made, a), effective(&right_made, b));
-        let unlike = || Unlike { left: described(left, &left_made, a), right: described(right, &right_made, b) };
+        let unlike =
+            || Unlike { left: described(left, &left_made, a), right: described(right, &right_made, b) };
         match pairs.get(&a) {
             Some(before) if *before == b => continue,
             Some(_) => return Err(unlike()),
@@ -66,7 +67,9 @@ pub fn pair_parameters(
             (ValueKind::Input(_), ValueKind::Input(_)) if left.value(a).name == right.value(b).name => {}
             (ValueKind::Param(p), ValueKind::Param(q)) if p.shape == q.shape => {}
             (ValueKind::Node, ValueKind::Node) => {
-                let (Some(m), Some(n)) = (left_made.get(&a), right_made.get(&b)) else { return Err(unlike()) };
+                let (Some(m), Some(n)) = (left_made.get(&a), right_made.get(&b)) else {
+                    return Err(unlike());
+                };
                 if in_inference(&m.op) != in_inference(&n.op) || m.inputs.len() != n.inputs.len() {
                     return Err(unlike());
                 }

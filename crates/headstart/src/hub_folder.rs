@@ -5,7 +5,8 @@ use std::path::Path;
 
 use headstart_formats::{DenseModule, HfFolder, Pooling, SentenceModule, load_weights};
 use headstart_graph::{
-    Card, Graph, GraphBuilder, GraphError, Init, Op, Output, Preprocess, TextPreprocess, ValueId, Weights, rewrite,
+    Card, Graph, GraphBuilder, GraphError, Init, Op, Output, Preprocess, TextPreprocess, ValueId, Weights,
+    rewrite,
 };
 use headstart_zoo::{Configured, image_processor};
 
@@ -20,6 +21,7 @@ pub(crate) fn open(dir: &Path, mut card: Card) -> Result<Source, Error> {
     if let Some(licence) = folder.config["license"].as_str() {
         card.licence = licence.into();
     }
+    card.config = Some(folder.config.clone());
     let mut weights = folder.load_weights()?;
     let preprocess = match preprocess {
         Some(Preprocess::Text(text)) => {
@@ -84,7 +86,8 @@ fn sentence_features(graph: Graph, folder: &HfFolder, weights: &mut Weights) -> 
                 rewrite::extend(&graph, |b| dense_layer(b, dense, act, value))?
             }
             SentenceModule::Normalize => {
-                let path = if i + 1 == folder.modules.len() { "normalise".into() } else { format!("normalise.{i}") };
+                let path =
+                    if i + 1 == folder.modules.len() { "normalise".into() } else { format!("normalise.{i}") };
                 rewrite::append(&graph, &path, Op::L2Normalize, value, None)?
             }
             other => {

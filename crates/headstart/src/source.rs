@@ -58,8 +58,10 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
     let spec = Spec::parse(&entry.origin)?;
     let expected = entry.is_verified().then_some(entry.sha256.as_str());
     let fetched = fetch(session, &spec, expected)?;
+    let mut card = entry.card()?;
     let (weights, tokenizer) = if fetched.path.is_dir() {
         let folder = HfFolder::open(&fetched.path)?;
+        card.config = Some(folder.config.clone());
         (folder.load_weights()?, folder.tokenizer_path)
     } else {
         let tokenizer = entry.tokenizer.as_ref().map(|path| {
@@ -68,7 +70,7 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
         });
         (load_weights(&fetched.path)?, tokenizer.transpose()?.map(|f| f.path))
     };
-    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, entry.card()?)
+    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, card)
 }
 
 /// A bare weights file: the user names the architecture.

@@ -94,16 +94,16 @@ fn encoder(c: &Config, head: TextHead) -> Result<(Net, ValueId), GraphError> {
     let [ids, mask] = n.text_inputs();
     let types = n.b.ids("token_type_ids", Some(0));
     let word = n.table("embeddings.word_embeddings", bert.vocab_size, c.embedding_size)?;
-    let position = n.table("embeddings.position_embeddings", bert.max_position_embeddings, c.embedding_size)?;
+    let position =
+        n.table("embeddings.position_embeddings", bert.max_position_embeddings, c.embedding_size)?;
     let segment = n.table("embeddings.token_type_embeddings", bert.type_vocab_size, c.embedding_size)?;
     let at = Op::PositionIds { offset: 0, padding_id: None };
     let mut x = n.embeddings([Some((word, ids)), Some((segment, types)), Some((position, ids))], at)?;
     x = n.layer_norm("embeddings.LayerNorm", x)?;
     x = n.drop("embeddings.dropout", x)?;
     x = n.linear("encoder.embedding_hidden_mapping_in", x, bert.hidden_size)?;
-    let shared = |group: usize, inner: usize| {
-        format!("encoder.albert_layer_groups.{group}.albert_layers.{inner}")
-    };
+    let shared =
+        |group: usize, inner: usize| format!("encoder.albert_layer_groups.{group}.albert_layers.{inner}");
     let spec = bert.layer();
     for (group, inner) in (0..c.n_groups).flat_map(|g| (0..c.n_inner).map(move |i| (g, i))) {
         n.declare(&shared(group, inner), &LAYER, &spec)?;
@@ -112,7 +112,11 @@ fn encoder(c: &Config, head: TextHead) -> Result<(Net, ValueId), GraphError> {
         // Which group a layer reads, rounded as the reference does.
         let group = (i as f64 / (bert.num_hidden_layers as f64 / c.n_groups as f64)) as usize;
         for inner in 0..c.n_inner {
-            let path = if c.n_inner == 1 { format!("encoder.layer.{i}") } else { format!("encoder.layer.{i}.{inner}") };
+            let path = if c.n_inner == 1 {
+                format!("encoder.layer.{i}")
+            } else {
+                format!("encoder.layer.{i}.{inner}")
+            };
             x = n.albert_layer(&path, &shared(group.min(c.n_groups - 1), inner), c, x, mask)?;
         }
     }

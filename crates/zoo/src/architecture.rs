@@ -6,8 +6,8 @@ use headstart_graph::{
 
 use crate::error::nearest;
 use crate::{
-    ZooError, alexnet, bert, convnext, densenet, efficientnet, efficientnet_timm, inception, mobilenet, resnet,
-    squeezenet, vgg, vit_by_name,
+    ZooError, alexnet, bert, convnext, densenet, efficientnet, efficientnet_timm, inception, mobilenet,
+    resnet, squeezenet, vgg, vit_by_name,
 };
 
 /// A network that can be built by name.

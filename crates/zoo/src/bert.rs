@@ -8,14 +8,12 @@
 //! **Deviation:** a network that starts from nothing does not zero the embedding of the padding token, which no
 //! unmasked position reads.
 
-use headstart_graph::{
-    Attention, Graph, GraphBuilder, GraphError, Op, Preprocess, TextPreprocess, ValueId,
-};
+use headstart_graph::{Attention, Graph, GraphBuilder, GraphError, Op, Preprocess, TextPreprocess, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::activation::HiddenAct;
 use crate::ZooError;
+pub use crate::activation::HiddenAct;
 use crate::architecture::{Architecture, BuildOptions};
 use crate::limits::{self, LAYERS_MAX, ROWS_MAX, WIDTH_MAX};
 use crate::text_head::TextHead;
@@ -149,7 +147,7 @@ impl BertConfig {
     /// Reads what a configuration says over these defaults, and checks it.
     pub(crate) fn over(&self, config: &Value) -> Result<Self, ZooError> {
         let hint = "gelu, gelu_new, relu, silu, tanh; absolute positions; counts above 0";
-        let read: BertConfig = limits::read_over(self, config, hint)?;
+        let read: BertConfig = limits::read_over(self, config, &[], hint)?;
         limits::check(&[
             ("vocab_size", read.vocab_size, ROWS_MAX),
             ("hidden_size", read.hidden_size, WIDTH_MAX),

@@ -4,8 +4,8 @@ use headstart_graph::{Filter, Graph, ImagePreprocess, Preprocess, Resize, TextPr
 use serde_json::Value;
 
 use crate::{
-    BuildOptions, Rename, ZooError, albert, architecture, bert, build, convnext_config, deberta_v2, distilbert,
-    electra, mpnet, roberta, t5, text_head, vit, wav2vec2, whisper,
+    BuildOptions, Rename, ZooError, albert, architecture, bert, build, convnext_config, deberta_v2,
+    distilbert, electra, mpnet, roberta, t5, text_head, vit, wav2vec2, whisper,
 };
 
 /// What a `config.json` says about the file beside it.
@@ -87,7 +87,12 @@ fn text(
 
 /// Pictures and sounds: how they are prepared stands in a file of its own.
 fn graph_only(graph: Graph, config: &Value) -> Result<Configured, ZooError> {
-    Ok(Configured { graph, preprocess: None, rename: Rename::Transformers, labels: text_head::labels(config) })
+    Ok(Configured {
+        graph,
+        preprocess: None,
+        rename: Rename::Transformers,
+        labels: text_head::labels(config),
+    })
 }
 
 fn from_timm(config: &Value, name: &str) -> Result<Configured, ZooError> {

@@ -89,7 +89,12 @@ pub(crate) struct Spec {
     pub(crate) drop_path: f64,
 }
 
-fn torchvision(name: &str, shape: Shape, drop_path: f64, options: &BuildOptions) -> Result<Graph, GraphError> {
+fn torchvision(
+    name: &str,
+    shape: Shape,
+    drop_path: f64,
+    options: &BuildOptions,
+) -> Result<Graph, GraphError> {
     let (mut b, x) = options.start(name, 224);
     let names = Names {
         stem: ["features.0.0".into(), "features.0.1".into()],

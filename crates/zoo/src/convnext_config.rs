@@ -33,7 +33,7 @@ pub(crate) fn from_json(config: &Value) -> Result<Graph, ZooError> {
         layer_scale_init_value: 1e-6,
         drop_path_rate: 0.0,
     };
-    let c: Config = limits::read_over(&default, config, "gelu or relu; counts above 0")?;
+    let c: Config = limits::read_over(&default, config, &[], "gelu or relu; counts above 0")?;
     three_channels(config)?;
     limits::check(&[("depths, summed", c.depths.iter().fold(0, |a, &b| a.saturating_add(b)), LAYERS_MAX)])?;
     if c.depths.len() != c.hidden_sizes.len() || c.depths.contains(&0) {
@@ -49,7 +49,9 @@ fn build(c: &Config, head: ImageHead, size: usize, patch: usize) -> Result<Graph
     let prefix = head.prefix("convnext");
     let names = Names {
         stem: ["patch_embeddings", "layernorm"].map(|part| format!("{prefix}embeddings.{part}")),
-        downsample: |prefix, i| [0, 1].map(|part| format!("{prefix}encoder.stages.{i}.downsampling_layer.{part}")),
+        downsample: |prefix, i| {
+            [0, 1].map(|part| format!("{prefix}encoder.stages.{i}.downsampling_layer.{part}"))
+        },
         block: |prefix, i, j| format!("{prefix}encoder.stages.{i}.layers.{j}"),
         parts: ["layer_scale_parameter", "dwconv", "layernorm", "pwconv1", "pwconv2"],
         prefix: prefix.clone(),

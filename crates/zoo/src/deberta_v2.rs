@@ -122,7 +122,8 @@ fn relative(config: &Value, bert: &BertConfig) -> Result<Option<Relative>, ZooEr
         return Ok(None);
     }
     // −1 stands for "as many as there are positions", or for "no buckets".
-    let positive = |field: &str| config[field].as_i64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+    let positive =
+        |field: &str| config[field].as_i64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
     let distance_max = positive("max_relative_positions").unwrap_or(bert.max_position_embeddings);
     let buckets = positive("position_buckets");
     let span = buckets.unwrap_or(distance_max);
@@ -197,7 +198,8 @@ impl Net {
         let mut ahead: Vec<String> = NAMES.qkv.iter().map(|p| p.to_string()).collect();
         if let Some(r) = c.relative.filter(|r| !r.shared) {
             let kinds = [(r.c2p, "pos_key_proj"), (r.p2c, "pos_query_proj")];
-            ahead.extend(kinds.iter().filter(|(on, _)| *on).map(|(_, part)| format!("attention.self.{part}")));
+            ahead
+                .extend(kinds.iter().filter(|(on, _)| *on).map(|(_, part)| format!("attention.self.{part}")));
         }
         for part in ahead {
             let path = format!("{}{path}.{part}", self.prefix);

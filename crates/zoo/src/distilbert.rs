@@ -17,16 +17,17 @@ use crate::limits::{self, LAYERS_MAX, ROWS_MAX, WIDTH_MAX};
 use crate::text_head::TextHead;
 use crate::transformer::{LayerNames, LayerSpec, Net, USUAL_ORDER};
 
+/// Names that transformers takes for others.
+const ALIASES: &[(&str, &str)] =
+    &[("num_hidden_layers", "n_layers"), ("num_attention_heads", "n_heads"), ("hidden_size", "dim")];
+
 /// The fields of `config.json` that matter, with transformers' defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Config {
     vocab_size: usize,
     max_position_embeddings: usize,
-    #[serde(alias = "num_hidden_layers")]
     n_layers: usize,
-    #[serde(alias = "num_attention_heads")]
     n_heads: usize,
-    #[serde(alias = "hidden_size")]
     dim: usize,
     hidden_dim: usize,
     dropout: f64,
@@ -67,7 +68,7 @@ const LAYER: LayerNames = LayerNames {
 
 /// The graph with the head that `architectures` names, and the longest text in tokens.
 pub(crate) fn from_json(config: &Value) -> Result<(Graph, usize), ZooError> {
-    let c: Config = limits::read_over(&DEFAULT, config, "gelu or relu; counts above 0")?;
+    let c: Config = limits::read_over(&DEFAULT, config, ALIASES, "gelu or relu; counts above 0")?;
     limits::check(&[
         ("vocab_size", c.vocab_size, ROWS_MAX),
         ("max_position_embeddings", c.max_position_embeddings, ROWS_MAX),

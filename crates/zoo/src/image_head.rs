@@ -27,7 +27,9 @@ impl ImageHead {
             "Model" => Ok(ImageHead::Model),
             "ForMaskedImageModeling" => Ok(ImageHead::Trunk),
             "ForImageClassification" => Ok(ImageHead::Classes(n_labels(config))),
-            "ForImageClassificationWithTeacher" if class == "DeiT" => Ok(ImageHead::Teacher(n_labels(config))),
+            "ForImageClassificationWithTeacher" if class == "DeiT" => {
+                Ok(ImageHead::Teacher(n_labels(config)))
+            }
             _ => {
                 let allowed = format!("{class}Model, {class}ForImageClassification");
                 Err(ZooError::Config { field: "architectures", got: format!("`{name}`"), allowed })
@@ -52,7 +54,11 @@ pub(crate) fn square(config: &Value, field: &'static str, default: usize) -> Res
     };
     match number.and_then(|n| usize::try_from(n).ok()) {
         Some(n) if n > 0 && n <= WIDTH_MAX => Ok(n),
-        _ => Err(ZooError::Config { field, got: value.to_string(), allowed: "a number of pixels, or it twice".into() }),
+        _ => Err(ZooError::Config {
+            field,
+            got: value.to_string(),
+            allowed: "a number of pixels, or it twice".into(),
+        }),
     }
 }
 

@@ -115,7 +115,9 @@ pub(crate) fn write(image: &ImagePreprocess, class: &str) -> Value {
         "resample": if image.filter == Filter::Bilinear { 2 } else { 3 },
     });
     match image.resize {
-        Resize::Squash if class == "ConvNext" => config["size"] = serde_json::json!({"shortest_edge": height}),
+        Resize::Squash if class == "ConvNext" => {
+            config["size"] = serde_json::json!({"shortest_edge": height})
+        }
         Resize::Squash => config["size"] = sides(height, width),
         Resize::SquashThenCrop { squashed_px: [h, w] } => {
             config["size"] = sides(h, w);

@@ -31,6 +31,7 @@ mod efficientnet;
 mod efficientnet_timm;
 mod electra;
 mod error;
+mod hub_export;
 mod image_head;
 mod image_processor;
 mod inception;
@@ -55,5 +56,6 @@ pub use architecture::{Architecture, BuildOptions, architecture, architectures, 
 pub use catalogue::{Catalogue, DatasetEntry, Entry, Modality, Reach, catalogue};
 pub use config::{Configured, from_config, model_type_of};
 pub use error::ZooError;
+pub use hub_export::{HubExport, SentenceStep, hub_export};
 pub use image_processor::image_processor;
 pub use rename::{Rename, is_bookkeeping};

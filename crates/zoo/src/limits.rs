@@ -44,8 +44,14 @@ pub(crate) fn check_heads(field: &'static str, heads: usize, width: usize) -> Re
     Ok(())
 }
 
-/// Reads a configuration over a family's defaults; fields that are `null` count as left out.
-pub(crate) fn read_over<T>(default: &T, config: &serde_json::Value, hint: &'static str) -> Result<T, ZooError>
+/// Reads a configuration over a family's defaults; fields that are `null` count as left out.  `aliases` are names that
+/// transformers takes for others, and those others.
+pub(crate) fn read_over<T>(
+    default: &T,
+    config: &serde_json::Value,
+    aliases: &[(&str, &str)],
+    hint: &'static str,
+) -> Result<T, ZooError>
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
 {
@@ -57,7 +63,10 @@ where
     let mut whole = serde_json::to_value(default).map_err(failed)?;
     if let (Some(whole), Some(config)) = (whole.as_object_mut(), config.as_object()) {
         for (field, value) in config.iter().filter(|(_, v)| !v.is_null()) {
-            whole.insert(field.clone(), value.clone());
+            let own = aliases.iter().find(|(alias, _)| alias == field).map_or(field.as_str(), |(_, own)| own);
+            if own == field || config.get(own).is_none() {
+                whole.insert(own.into(), value.clone());
+            }
         }
     }
     serde_json::from_value(whole).map_err(failed)

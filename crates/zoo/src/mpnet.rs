@@ -39,7 +39,11 @@ pub(crate) fn from_json(config: &Value) -> Result<(Graph, usize), ZooError> {
         let field = "relative_attention_num_buckets";
         return Err(ZooError::Config { field, got: buckets.to_string(), allowed: BUCKETS.to_string() });
     }
-    limits::check(&[("max_position_embeddings", mpnet.max_position_embeddings.saturating_sub(2), usize::MAX)])?;
+    limits::check(&[(
+        "max_position_embeddings",
+        mpnet.max_position_embeddings.saturating_sub(2),
+        usize::MAX,
+    )])?;
     let head = TextHead::read(config, "MPNet")?;
     let (mut n, last) = encoder(&mpnet, head)?;
     let p = mpnet.hidden_dropout_prob;

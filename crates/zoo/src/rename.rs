@@ -2,6 +2,8 @@
 
 mod transformers;
 
+pub(crate) use transformers::published as published_name;
+
 use headstart_graph::{Graph, Tensor, Weights};
 use serde::{Deserialize, Serialize};
 

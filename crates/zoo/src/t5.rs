@@ -8,7 +8,9 @@
 //! `shared.weight` is the table of both, and with `tie_word_embeddings` the output layer; published files may name it
 //! `encoder.embed_tokens.weight` or `lm_head.weight`.
 
-use headstart_graph::{Attention, DType, Dim, Graph, GraphBuilder, GraphError, Init, InputSpec, Op, Shape, ValueId};
+use headstart_graph::{
+    Attention, DType, Dim, Graph, GraphBuilder, GraphError, Init, InputSpec, Op, Shape, ValueId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,18 +19,19 @@ use crate::activation::HiddenAct;
 use crate::limits::{self, LAYERS_MAX, ROWS_MAX, WIDTH_MAX};
 use crate::transformer::Net;
 
+/// Names that transformers takes for others.
+const ALIASES: &[(&str, &str)] =
+    &[("hidden_size", "d_model"), ("num_hidden_layers", "num_layers"), ("num_attention_heads", "num_heads")];
+
 /// The fields of `config.json` that matter, with transformers' defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Config {
     vocab_size: usize,
-    #[serde(alias = "hidden_size")]
     d_model: usize,
     d_kv: usize,
     d_ff: usize,
-    #[serde(alias = "num_hidden_layers")]
     num_layers: usize,
     num_decoder_layers: Option<usize>,
-    #[serde(alias = "num_attention_heads")]
     num_heads: usize,
     relative_attention_num_buckets: usize,
     relative_attention_max_distance: usize,
@@ -67,7 +70,7 @@ const LENGTH_MAX: usize = 512;
 
 /// The graph of `T5EncoderModel` or `T5ForConditionalGeneration`, and the longest text in tokens.
 pub(crate) fn from_json(config: &Value) -> Result<(Graph, usize), ZooError> {
-    let c: Config = limits::read_over(&Config::default(), config, "counts above 0")?;
+    let c: Config = limits::read_over(&Config::default(), config, ALIASES, "counts above 0")?;
     limits::check(&[
         ("vocab_size", c.vocab_size, ROWS_MAX),
         ("d_model", c.d_model, WIDTH_MAX),
@@ -205,7 +208,11 @@ impl T5 {
                     let init = self.attention_init(part);
                     self.n.b.reserve(format!("{at}.{kind}.{part}.weight"), &[inner, model], init)?;
                 }
-                self.n.b.reserve(format!("{at}.{kind}.o.weight"), &[model, inner], self.attention_init("o"))?;
+                self.n.b.reserve(
+                    format!("{at}.{kind}.o.weight"),
+                    &[model, inner],
+                    self.attention_init("o"),
+                )?;
                 if (i, j) == (0, 0) {
                     self.bias_table(&format!("{at}.{kind}.relative_attention_bias"))?;
                 }
@@ -232,7 +239,8 @@ impl T5 {
         let mut at = 1;
         if let Some((encoded, mask)) = context.encoded {
             let cross = Attention::new(self.c.num_heads).scale(1.0).dropout(self.c.dropout_rate);
-            x = self.attend(&format!("{path}.layer.1"), "EncDecAttention", cross, x, Some(encoded), &[mask])?;
+            x =
+                self.attend(&format!("{path}.layer.1"), "EncDecAttention", cross, x, Some(encoded), &[mask])?;
             at = 2;
         }
         self.feed_forward(&format!("{path}.layer.{at}"), x)

@@ -213,7 +213,12 @@ impl Net {
     }
 
     /// Declares the layer's parameters in the state dict's order; again is the same as once.
-    pub(crate) fn declare(&mut self, path: &str, names: &LayerNames, spec: &LayerSpec) -> Result<(), GraphError> {
+    pub(crate) fn declare(
+        &mut self,
+        path: &str,
+        names: &LayerNames,
+        spec: &LayerSpec,
+    ) -> Result<(), GraphError> {
         let (hidden, inner) = (spec.hidden, spec.intermediate);
         for part in names.order {
             let (name, shape, bias) = match part {

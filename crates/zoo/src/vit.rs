@@ -39,11 +39,8 @@ const LAYER: LayerNames = LayerNames {
 pub(crate) fn from_json(config: &Value) -> Result<Graph, ZooError> {
     let distilled = config["model_type"].as_str() == Some("deit");
     let (class, name) = if distilled { ("DeiT", "deit") } else { ("ViT", "vit") };
-    let none = BertConfig {
-        hidden_dropout_prob: 0.0,
-        attention_probs_dropout_prob: 0.0,
-        ..BertConfig::default()
-    };
+    let none =
+        BertConfig { hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0, ..BertConfig::default() };
     let c = none.over(config)?;
     three_channels(config)?;
     let (image, patch) = (square(config, "image_size", 224)?, square(config, "patch_size", 16)?);

@@ -28,7 +28,9 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
         torchvision("vit_l_16", LARGE, 16, o)
     }),
     of(PAPER, "vit_l_32", 224, RESIZED, |o| torchvision("vit_l_32", LARGE, 32, o)),
-    of(PAPER, "timm/vit_tiny_patch16_224", 224, HALVES, |o| timm("timm/vit_tiny_patch16_224", TINY, 16, 224, o)),
+    of(PAPER, "timm/vit_tiny_patch16_224", 224, HALVES, |o| {
+        timm("timm/vit_tiny_patch16_224", TINY, 16, 224, o)
+    }),
     of(PAPER, "timm/vit_tiny_patch16_384", 384, HALVES_384, |o| {
         timm("timm/vit_tiny_patch16_384", TINY, 16, 384, o)
     }),
@@ -41,8 +43,12 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
     of(PAPER, "timm/vit_small_patch16_384", 384, HALVES_384, |o| {
         timm("timm/vit_small_patch16_384", SMALL, 16, 384, o)
     }),
-    of(PAPER, "timm/vit_base_patch32_224", 224, HALVES, |o| timm("timm/vit_base_patch32_224", BASE, 32, 224, o)),
-    of(PAPER, "timm/vit_base_patch16_224", 224, HALVES, |o| timm("timm/vit_base_patch16_224", BASE, 16, 224, o)),
+    of(PAPER, "timm/vit_base_patch32_224", 224, HALVES, |o| {
+        timm("timm/vit_base_patch32_224", BASE, 32, 224, o)
+    }),
+    of(PAPER, "timm/vit_base_patch16_224", 224, HALVES, |o| {
+        timm("timm/vit_base_patch16_224", BASE, 16, 224, o)
+    }),
     of(PAPER, "timm/vit_base_patch16_384", 384, HALVES_384, |o| {
         timm("timm/vit_base_patch16_384", BASE, 16, 384, o)
     }),

@@ -126,9 +126,12 @@ pub(crate) fn from_json(config: &Value) -> Result<Graph, ZooError> {
             let logits = n.plain_linear("lm_head", x, c.vocab_size)?;
             n.b.finish([("logits", logits)])
         }
-        "Wav2Vec2ForSequenceClassification" => n.finish_frame_classifier(last, c.classifier_proj_size, n_labels(config)),
+        "Wav2Vec2ForSequenceClassification" => {
+            n.finish_frame_classifier(last, c.classifier_proj_size, n_labels(config))
+        }
         other => {
-            let allowed = "Wav2Vec2Model, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification";
+            let allowed =
+                "Wav2Vec2Model, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification";
             let (got, allowed) = (format!("`{other}`"), allowed.into());
             return Err(ZooError::Config { field: "architectures", got, allowed });
         }
@@ -146,7 +149,8 @@ fn read(config: &Value) -> Result<Config, ZooError> {
         let got = config["adapter_attn_dim"].to_string();
         return Err(ZooError::Config { field: "adapter_attn_dim", got, allowed: "null".into() });
     }
-    let c: Config = limits::read_over(&Config::default(), config, "gelu or relu; `group` or `layer` norm")?;
+    let c: Config =
+        limits::read_over(&Config::default(), config, &[], "gelu or relu; `group` or `layer` norm")?;
     limits::check(&[
         ("vocab_size", c.vocab_size, WIDTH_MAX),
         ("hidden_size", c.hidden_size, WIDTH_MAX),
@@ -220,13 +224,18 @@ fn encoder(c: &Config, prefix: &str) -> Result<(Net, ValueId), GraphError> {
 impl Net {
     /// The waveform as frames `[batch, frames, width]`.
     fn windows(&mut self, c: &Config, samples: ValueId) -> Result<ValueId, GraphError> {
-        let mut x = self.node("feature_extractor.channel", Op::Reshape { shape: vec![Dim::batch(), Dim::Fixed(1), Dim::Symbol("samples".into())] }, &[samples])?;
+        let mut x = self.node(
+            "feature_extractor.channel",
+            Op::Reshape { shape: vec![Dim::batch(), Dim::Fixed(1), Dim::Symbol("samples".into())] },
+            &[samples],
+        )?;
         let mut width = 1;
         for (i, &out) in c.conv_dim.iter().enumerate() {
             let path = format!("feature_extractor.conv_layers.{i}");
             let (kernel, stride) = (c.conv_kernel[i], c.conv_stride[i]);
             let init = Init::Normal((2.0 / (width * kernel) as f64).sqrt());
-            let mut inputs = vec![x, self.param(&format!("{path}.conv.weight"), &[out, width, kernel], init)?];
+            let mut inputs =
+                vec![x, self.param(&format!("{path}.conv.weight"), &[out, width, kernel], init)?];
             if c.conv_bias {
                 inputs.push(self.param(&format!("{path}.conv.bias"), &[out], Init::Constant(0.0))?);
             }

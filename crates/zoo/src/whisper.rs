@@ -18,6 +18,9 @@ use crate::limits::{self, LAYERS_MAX, WIDTH_MAX};
 use crate::text_head::n_labels;
 use crate::transformer::{LayerNames, LayerSpec, Net, Part, conv1d};
 
+/// Names that transformers takes for others.
+const ALIASES: &[(&str, &str)] = &[("hidden_size", "d_model")];
+
 /// The fields of `config.json` that matter, with transformers' defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Config {
@@ -25,7 +28,6 @@ struct Config {
     encoder_layers: usize,
     encoder_attention_heads: usize,
     encoder_ffn_dim: usize,
-    #[serde(alias = "hidden_size")]
     d_model: usize,
     activation_function: HiddenAct,
     dropout: f64,
@@ -79,7 +81,7 @@ pub(crate) fn from_json(config: &Value) -> Result<Graph, ZooError> {
         let (got, allowed) = ("true".into(), "false".into());
         return Err(ZooError::Config { field: "use_weighted_layer_sum", got, allowed });
     }
-    let c: Config = limits::read_over(&DEFAULT, config, "gelu or relu; counts above 0")?;
+    let c: Config = limits::read_over(&DEFAULT, config, ALIASES, "gelu or relu; counts above 0")?;
     limits::check(&[
         ("num_mel_bins", c.num_mel_bins, WIDTH_MAX),
         ("encoder_layers", c.encoder_layers, LAYERS_MAX),

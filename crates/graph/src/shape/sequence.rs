@@ -60,7 +60,9 @@ pub(super) fn relative_position_bias(
     tokens(k, "the keys")?;
     let one_way = if bidirectional { buckets / 2 } else { buckets };
     if one_way < 2 || distance_max <= one_way / 2 {
-        return Err("there must be 2 buckets a direction, and a distance beyond the exact half of them".into());
+        return Err(
+            "there must be 2 buckets a direction, and a distance beyond the exact half of them".into()
+        );
     }
     match (weight.rank(), weight.known(0), weight.known(1)) {
         (2, Some(n), Some(heads)) if n == buckets => {

@@ -54,6 +54,15 @@ pub(super) fn rename(graph: &Graph, tensors: Vec<(String, Tensor)>) -> Vec<(Stri
         .collect()
 }
 
+/// The name that published files of a family have, whatever version reads them: vision transformers keep those of before
+/// version 5.
+pub(crate) fn published(model_type: &str, name: &str) -> String {
+    if !["vit", "deit"].contains(&model_type) {
+        return name.into();
+    }
+    PARTS[4..].iter().chain([&LAST]).fold(name.to_string(), |name, (old, new)| name.replace(new, old))
+}
+
 /// Every name that a tensor might have in the graph, its own first.
 fn candidates(name: &str, prefixes: &[&str]) -> Vec<String> {
     let mut modern = name.to_string();
