@@ -180,6 +180,11 @@ fn preprocess(p: &Preprocess) -> String {
     match p {
         Preprocess::Image(ImagePreprocess { size_px: [h, w], resize, .. }) => match resize {
             Resize::Squash => format!("pictures of any size are resized to {w}×{h} pixels"),
+            Resize::SquashThenCrop { squashed_px: [to_h, to_w] } => {
+                format!(
+                    "pictures of any size are resized to {to_w}×{to_h} pixels and the middle {w}×{h} is used"
+                )
+            }
             Resize::ShorterThenCrop { shorter_px } => {
                 format!("the shorter side is resized to {shorter_px} pixels and the middle {w}×{h} are used")
             }

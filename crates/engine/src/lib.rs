@@ -19,8 +19,8 @@ pub use error::EngineError;
 pub use init::{fill_missing, random_weights};
 pub use interpret::BatchNormPolicy;
 pub use loss::{
-    Loss, add_scaled, cross_entropy, host, last_axis_as_rows, mean_square_from, pair_loss, projected_square,
-    span_loss,
+    Loss, add_scaled, cross_entropy, ctc_loss, host, last_axis_as_rows, mean_square, mean_square_from,
+    pair_loss, projected_square, span_loss,
 };
 pub use network::{Anchor, Gradients, LossInput, Network, TrainMode};
 pub use optimiser::{AdamW, Optimiser, Rate, Rates, Sgd};

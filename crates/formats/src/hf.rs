@@ -34,6 +34,34 @@ pub enum Pooling {
     Max,
 }
 
+/// A step behind a sentence-transformers network, in the order in which they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentenceModule {
+    /// From token vectors to one.
+    Pooling(Pooling),
+    /// A linear layer and a nonlinearity on the vector.
+    Dense(DenseModule),
+    /// Division by the Euclidean norm.
+    Normalize,
+    /// A class that changes the vector in a way that is not known here.
+    Other(String),
+}
+
+/// sentence-transformers' `Dense`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DenseModule {
+    /// Its folder's name, `2_Dense`.
+    pub name: String,
+    /// Width of what it makes.
+    pub out_features: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// The last part of the activation's class, `Tanh` or `Identity`.
+    pub activation: String,
+    /// Its weights: `linear.weight`, `linear.bias`.
+    pub weights_path: PathBuf,
+}
+
 /// A folder as `from_pretrained` and sentence-transformers read it.
 ///
 /// ```
@@ -54,12 +82,10 @@ pub struct HfFolder {
     pub weights_path: PathBuf,
     /// `tokenizer.json`, if there is one.
     pub tokenizer_path: Option<PathBuf>,
-    /// From the pooling module's configuration, if there is one.
-    pub pooling: Option<Pooling>,
-    /// True if a `Normalize` module divides the vector by its Euclidean norm.
-    pub normalize: bool,
-    /// Types of modules other than transformer, pooling and normalize; they change the vector too.
-    pub other_modules: Vec<String>,
+    /// `preprocessor_config.json`, if there is one.
+    pub preprocessor: Option<Value>,
+    /// What stands behind the network in `modules.json`, or a lone pooling folder.
+    pub modules: Vec<SentenceModule>,
     /// `max_seq_length` of `sentence_bert_config.json`, in tokens.
     pub max_seq_length: Option<usize>,
     /// `model_max_length` of `tokenizer_config.json`, in tokens; none if it is the "no limit" of 1e30.
@@ -81,9 +107,8 @@ impl HfFolder {
             weights_path: find_weights(&dir)?,
             tokenizer_path: Some(in_either("tokenizer.json")).filter(|p| p.is_file()),
             config,
-            pooling: modules.pooling,
-            normalize: modules.normalize,
-            other_modules: modules.other,
+            preprocessor: json(&in_either("preprocessor_config.json"))?,
+            modules: modules.rest,
             max_seq_length: sentence.and_then(|v| length(&v["max_seq_length"])),
             model_max_length: tokenizer.and_then(|v| length(&v["model_max_length"])),
             dir,
@@ -117,9 +142,7 @@ pub(crate) fn find_weights(dir: &Path) -> Result<PathBuf, FormatError> {
 #[derive(Default)]
 struct Modules {
     transformer: Option<PathBuf>,
-    pooling: Option<Pooling>,
-    normalize: bool,
-    other: Vec<String>,
+    rest: Vec<SentenceModule>,
 }
 
 impl Modules {
@@ -127,31 +150,55 @@ impl Modules {
         let mut modules = Modules::default();
         let path = top.join("modules.json");
         let Some(list) = json(&path)? else {
-            modules.pooling = pooling(&top.join("1_Pooling").join("config.json"))?;
+            let pooling = pooling(&top.join("1_Pooling").join("config.json"))?;
+            modules.rest.extend(pooling.map(SentenceModule::Pooling));
             return Ok(modules);
         };
         let list =
             list.as_array().ok_or_else(|| FormatError::malformed(&path, "list of modules", "not a list"))?;
         for module in list {
             let class = module["type"].as_str().unwrap_or_default();
-            let folder = module["path"].as_str().unwrap_or_default();
-            let folder = if folder.is_empty() { top.to_path_buf() } else { inside(&path, folder)? };
-            match class.rsplit('.').next().unwrap_or_default() {
-                "Transformer" if folder != top => modules.transformer = Some(folder),
-                "Transformer" => {}
-                "Pooling" => {
-                    let config = folder.join("config.json");
-                    modules.pooling = pooling(&config)?;
-                    if modules.pooling.is_none() {
-                        return Err(missing(&folder, &["config.json"]));
+            let name = module["path"].as_str().unwrap_or_default();
+            let folder = if name.is_empty() { top.to_path_buf() } else { inside(&path, name)? };
+            modules.rest.push(match class.rsplit('.').next().unwrap_or_default() {
+                "Transformer" => {
+                    if folder != top {
+                        modules.transformer = Some(folder);
                     }
+                    continue;
                 }
-                "Normalize" => modules.normalize = true,
-                _ => modules.other.push(class.into()),
-            }
+                "Pooling" => {
+                    let found = pooling(&folder.join("config.json"))?;
+                    SentenceModule::Pooling(found.ok_or_else(|| missing(&folder, &["config.json"]))?)
+                }
+                "Dense" => SentenceModule::Dense(dense(&folder, name)?),
+                "Normalize" => SentenceModule::Normalize,
+                _ => SentenceModule::Other(class.into()),
+            });
         }
         Ok(modules)
     }
+}
+
+fn dense(folder: &Path, name: &str) -> Result<DenseModule, FormatError> {
+    let path = folder.join("config.json");
+    let config = json(&path)?.ok_or_else(|| missing(folder, &["config.json"]))?;
+    let out = length(&config["out_features"]).ok_or_else(|| {
+        FormatError::malformed(
+            &path,
+            "dense configuration",
+            format!("out_features is {}", config["out_features"]),
+        )
+    })?;
+    // Files that say nothing have the library's defaults.
+    let activation = config["activation_function"].as_str().unwrap_or("torch.nn.modules.activation.Tanh");
+    Ok(DenseModule {
+        name: name.into(),
+        out_features: out,
+        bias: config["bias"].as_bool().unwrap_or(true),
+        activation: activation.rsplit('.').next().unwrap_or_default().into(),
+        weights_path: find_weights(folder)?,
+    })
 }
 
 /// The one pooling mode that is switched on.

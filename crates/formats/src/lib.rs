@@ -25,7 +25,7 @@ use headstart_graph::Weights;
 
 pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Mismatch, assign};
 pub use error::FormatError;
-pub use hf::{HfFolder, Pooling};
+pub use hf::{DenseModule, HfFolder, Pooling, SentenceModule};
 
 /// Reads the weights of a file or Hugging Face folder, told by its content and not by its extension.
 ///

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use headstart_formats::Pooling;
+use headstart_formats::{DenseModule, Pooling, SentenceModule};
 use headstart_formats::{FormatError, HfFolder, load_weights, safetensors};
 use headstart_graph::{Tensor, Weights};
 
@@ -41,9 +41,10 @@ fn a_sentence_transformer_is_understood() {
     write(d, "1_Pooling/config.json", r#"{"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":false}"#);
     let folder = HfFolder::open(d).unwrap();
     assert_eq!(folder.config["hidden_size"], 384);
-    assert_eq!((folder.pooling, folder.normalize), (Some(Pooling::Mean), true));
+    let want = [SentenceModule::Pooling(Pooling::Mean), SentenceModule::Normalize];
+    assert_eq!(folder.modules, want);
     assert_eq!((folder.max_seq_length, folder.model_max_length), (Some(256), None));
-    assert!(folder.tokenizer_path.is_some() && folder.other_modules.is_empty());
+    assert!(folder.tokenizer_path.is_some());
     assert_eq!(folder.load_weights().unwrap(), one("w", 1.0));
     assert_eq!(load_weights(d).unwrap(), one("w", 1.0));
 
@@ -52,6 +53,42 @@ fn a_sentence_transformer_is_understood() {
     assert!(error.contains("cls_token, mean_tokens"), "{error}");
     modules("../elsewhere");
     assert!(matches!(HfFolder::open(d), Err(FormatError::EscapingPath { .. })));
+}
+
+#[test]
+fn modules_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    safetensors::save(d.join("model.safetensors"), &one("w", 1.0), &[]).unwrap();
+    write(d, "config.json", r#"{"model_type":"t5"}"#);
+    let list = ["Transformer", "Pooling", "Dense", "Normalize", "WordWeights"].iter().enumerate().map(
+        |(i, kind)| {
+            let path = if i == 0 { String::new() } else { format!("{i}_{kind}") };
+            format!(r#"{{"path":"{path}","type":"sentence_transformers.models.{kind}"}}"#)
+        },
+    );
+    write(d, "modules.json", &format!("[{}]", list.collect::<Vec<_>>().join(",")));
+    write(d, "1_Pooling/config.json", r#"{"pooling_mode_max_tokens":true}"#);
+    let dense = r#"{"in_features":1,"out_features":3,"bias":false,"activation_function":"torch.nn.modules.linear.Identity"}"#;
+    write(d, "2_Dense/config.json", dense);
+    safetensors::save(d.join("2_Dense/model.safetensors"), &one("linear.weight", 1.0), &[]).unwrap();
+    let module = DenseModule {
+        name: "2_Dense".into(),
+        out_features: 3,
+        bias: false,
+        activation: "Identity".into(),
+        weights_path: d.join("2_Dense/model.safetensors"),
+    };
+    let want = [
+        SentenceModule::Pooling(Pooling::Max),
+        SentenceModule::Dense(module),
+        SentenceModule::Normalize,
+        SentenceModule::Other("sentence_transformers.models.WordWeights".into()),
+    ];
+    assert_eq!(HfFolder::open(d).unwrap().modules, want);
+    write(d, "2_Dense/config.json", r#"{"out_features":0}"#);
+    let error = HfFolder::open(d).unwrap_err().to_string();
+    assert!(error.contains("out_features is 0"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Builds a graph node by node; every architecture of the zoo is a short function over this.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
 use crate::{DType, Dim, GraphError, Op, Padding, Shape};
@@ -28,6 +28,7 @@ pub struct GraphBuilder {
     graph: Graph,
     paths: HashSet<String>,
     params: HashSet<String>,
+    reserved: HashMap<String, ValueId>,
 }
 
 /// A convolution's settings; square kernels by default.
@@ -99,6 +100,11 @@ impl Conv {
         self
     }
 
+    /// Inputs of one output channel's window, for an input of so many channels.
+    pub fn fan_in(&self, channels: usize) -> usize {
+        channels / self.groups.max(1) * self.kernel[0] * self.kernel[1]
+    }
+
     /// Another initial distribution of the weight than [`Init::kaiming_fan_out`].
     pub fn init(mut self, init: Init) -> Self {
         self.init = Some(init);
@@ -110,14 +116,14 @@ impl GraphBuilder {
     /// An empty graph.
     pub fn new(name: impl Into<String>) -> Self {
         let graph = Graph { name: name.into(), values: Vec::new(), nodes: Vec::new(), outputs: Vec::new() };
-        GraphBuilder { graph, paths: HashSet::new(), params: HashSet::new() }
+        GraphBuilder { graph, paths: HashSet::new(), params: HashSet::new(), reserved: HashMap::new() }
     }
 
     /// Goes on building an existing graph.
     pub(crate) fn resume(graph: Graph) -> Self {
         let paths = graph.nodes.iter().map(|n| n.path.clone()).collect();
         let params = graph.params().map(|(_, name, _)| name.to_string()).collect();
-        GraphBuilder { graph, paths, params }
+        GraphBuilder { graph, paths, params, reserved: HashMap::new() }
     }
 
     /// The shape of a value.
@@ -152,6 +158,14 @@ impl GraphBuilder {
         self.tensor(name, shape, Role::Learned, init)
     }
 
+    /// Declares a learned parameter ahead of its use: the layers that name it later read this one, as many as there are.
+    /// For state dicts whose order is not that of the computation, and for layers that share parameters.
+    pub fn reserve(&mut self, name: String, shape: &[usize], init: Init) -> Result<ValueId, GraphError> {
+        let id = self.param(name.clone(), shape, init)?;
+        self.reserved.insert(name, id);
+        Ok(id)
+    }
+
     /// Declares a parameter that no gradient changes.
     pub fn buffer(&mut self, name: String, shape: &[usize], init: Init) -> Result<ValueId, GraphError> {
         self.tensor(name, shape, Role::Buffer, init)
@@ -164,6 +178,10 @@ impl GraphBuilder {
         role: Role,
         init: Init,
     ) -> Result<ValueId, GraphError> {
+        if let Some(&id) = self.reserved.get(&name) {
+            let (want, got) = (self.shape(id).clone(), Shape::fixed(shape));
+            return if want == got { Ok(id) } else { Err(GraphError::Shape { want, got }) };
+        }
         if !self.params.insert(name.clone()) {
             return Err(GraphError::DuplicateName(name));
         }

@@ -22,4 +22,7 @@ pub struct Card {
     /// What it should not be used for.
     #[serde(default)]
     pub limits: String,
+    /// The `config.json` it came with, if it came with one: an export writes its own from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
 }

@@ -4,6 +4,7 @@
 //! all architectures.  This crate does no I/O and, but for [`rewrite::fold`], no arithmetic on weights; it knows
 //! nothing of devices, files or training.
 
+mod alike;
 mod builder;
 mod card;
 mod error;
@@ -20,6 +21,7 @@ pub mod rewrite;
 mod shape;
 mod weights;
 
+pub use alike::{Pairs, Unlike, pair_parameters};
 pub use builder::{Conv, GraphBuilder};
 pub use card::Card;
 pub use error::GraphError;
@@ -32,7 +34,7 @@ pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueI
 pub use kind::{output_kind, value_kinds};
 pub use literal::{Elements, Literal};
 pub use model::Model;
-pub use op::{Op, Padding};
+pub use op::{Attention, Op, Padding};
 pub use preprocess::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
 pub use render::render;
 pub use shape::{Dim, Shape, multiply_adds, output_shape};

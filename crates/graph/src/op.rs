@@ -116,7 +116,8 @@ pub enum Op {
     /// `m [out]`, `W [out, …]`, `A [rank, …]` and `B [out, rank, …]`, the norm over all but the first axis.  No gradient
     /// flows through the norm (section 4.3 of the paper).
     DoraGain { scaling: f64 },
-    /// Joins values along `axis`.
+    /// Joins values along `axis`.  On the other axes a length of 1 is repeated: a class token `[1, 1, width]` joins every
+    /// example of a batch.
     Concat { axis: usize },
     /// Takes position `index` of `axis` and drops the axis (BERT's `[CLS]` is `Select { 1, 0 }`).
     Select { axis: usize, index: usize },
@@ -127,13 +128,52 @@ pub enum Op {
     DropPath { p: f64 },
     /// Rows of `weight [vocabulary, width]` at integer `ids [batch, sequence]`.
     Embedding,
-    /// `0, 1, …` along the sequence of `ids [batch, sequence]`, plus `offset`; integer.
-    PositionIds { offset: usize },
-    /// Multi-head scaled dot-product attention (Vaswani et al., 2017) of `q, k, v [batch, sequence, width]` and
-    /// `mask? [batch, sequence]` (1 = attend, 0 = padding): softmax(q·kᵀ/√(width/heads))·v, heads joined again.
-    Attention { heads: usize },
-    /// Mean over the sequence of `x [batch, sequence, width]` where `mask [batch, sequence]` is 1.
+    /// `0, 1, …` along the sequence of `ids [batch, sequence]`, plus `offset`; integer.  With `padding_id`, as RoBERTa
+    /// counts: tokens of that id are not counted and have position `offset − 1`.
+    PositionIds {
+        offset: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        padding_id: Option<i64>,
+    },
+    /// Multi-head dot-product attention (Vaswani et al., 2017) of `q, k, v [batch, sequence, width]`,
+    /// `mask? [batch, keys]` (1 = attend, 0 = padding) and, if `bias`, last a `bias [batch or 1, heads, queries, keys]`:
+    /// softmax(scale·q·kᵀ + bias)·v, heads joined again.
+    Attention(Attention),
+    /// What attention adds to its scores by distance (Raffel et al., 2020; Song et al., 2020): rows of
+    /// `weight [buckets, heads]` by the bucket of `key − query` position, for `q [batch, queries, _]` and
+    /// `k [batch, keys, _]` → `[1, heads, queries, keys]`.  The first half of the buckets is one a distance, the rest
+    /// are logarithmic up to `distance_max`; `bidirectional` gives keys behind the query half of all, else they share
+    /// bucket 0.
+    RelativePositionBias { buckets: usize, distance_max: usize, bidirectional: bool },
+    /// One disentangled term of attention's scores (He et al., 2021): of `x [batch, sequence, width]` and
+    /// `positions [2·span, width]` → `[batch, heads, sequence, sequence]`, where (i, j) is
+    /// `scale·x_i·positions[span + b(i − j)]`, or `x_j` instead of `x_i` if `by_key`; b keeps distances up to `span/2` and
+    /// is logarithmic up to `distance_max` beyond (`log_buckets`), or keeps all; its sum with `span` is clipped to
+    /// 0…2·span−1.
+    DisentangledScores {
+        heads: usize,
+        span: usize,
+        distance_max: usize,
+        log_buckets: bool,
+        by_key: bool,
+        scale: f64,
+    },
+    /// Mean over the sequence of `x [batch, sequence, width]` where `mask? [batch, sequence]` is 1.
     MaskedMean,
+    /// Largest value over the sequence of `x [batch, sequence, width]` where `mask [batch, sequence]` is 1; −10⁹ if it
+    /// nowhere is.
+    MaskedMax,
+    /// `x [batch, sequence, width]` with zeros where `mask [batch, sequence]` is 0.
+    MaskTokens,
+    /// Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019): `x, weight` →
+    /// `x/√(mean(x²) + eps)·weight`.
+    RmsNorm { eps: f64 },
+    /// Normalisation over positions and the channels of each group (Wu and He, 2018): `x [batch, channels, …], weight,
+    /// bias [channels]`.
+    GroupNorm { groups: usize, eps: f64 },
+    /// A weight as length and direction (Salimans and Kingma, 2016): `g, v` → `g·v/‖v‖`, the norm over all axes but
+    /// `axis`, along which `g` has its lengths.
+    WeightNorm { axis: usize },
     /// Divides by the Euclidean norm along the last axis (norms below 1e-12 count as 1e-12).
     L2Normalize,
     /// A value that is part of the structure: no inputs.
@@ -195,6 +235,61 @@ pub enum Op {
     Recurrent { cell: Cell, direction: Direction },
 }
 
+/// How an [`Op::Attention`] scores.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    /// Heads, which divide the width.
+    pub heads: usize,
+    /// Multiplies the scores; `1/√(width/heads)` where it is `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// Queries see no key behind their own position.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub causal: bool,
+    /// The last input is a bias.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bias: bool,
+    /// In training, zeros probabilities with this one and scales the rest, as [`Op::Dropout`] does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+}
+
+fn is_zero(p: &f64) -> bool {
+    *p == 0.0
+}
+
+impl Attention {
+    /// Scaled dot-product attention, nothing else.
+    pub const fn new(heads: usize) -> Self {
+        Attention { heads, scale: None, causal: false, bias: false, dropout: 0.0 }
+    }
+
+    /// Dropout of the attention probabilities in training.
+    pub const fn dropout(mut self, p: f64) -> Self {
+        self.dropout = p;
+        self
+    }
+
+    /// Another factor of the scores.
+    pub const fn scale(mut self, scale: f64) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// The last input is a bias.
+    pub const fn biased(mut self) -> Self {
+        self.bias = true;
+        self
+    }
+
+    /// Queries see no key behind their own position.
+    pub const fn causal(mut self) -> Self {
+        self.causal = true;
+        self
+    }
+}
+
 impl Op {
     /// The operator's name, as the text rendering and errors show it.
     pub fn name(&self) -> &'static str {
@@ -227,8 +322,15 @@ impl Op {
             Op::DropPath { .. } => "DropPath",
             Op::Embedding => "Embedding",
             Op::PositionIds { .. } => "PositionIds",
-            Op::Attention { .. } => "Attention",
+            Op::Attention(_) => "Attention",
+            Op::RelativePositionBias { .. } => "RelativePositionBias",
+            Op::DisentangledScores { .. } => "DisentangledScores",
             Op::MaskedMean => "MaskedMean",
+            Op::MaskedMax => "MaskedMax",
+            Op::MaskTokens => "MaskTokens",
+            Op::RmsNorm { .. } => "RmsNorm",
+            Op::GroupNorm { .. } => "GroupNorm",
+            Op::WeightNorm { .. } => "WeightNorm",
             Op::L2Normalize => "L2Normalize",
             Op::Constant { .. } => "Constant",
             Op::Sizes { .. } => "Sizes",
@@ -264,10 +366,13 @@ impl Op {
             Op::BatchNorm { .. } => (5, 5),
             Op::ChannelScale { .. } => (2, 3),
             Op::DoraGain { .. } => (4, 4),
-            Op::LayerNorm { .. } => (3, 3),
-            Op::MatMul | Op::Add | Op::Mul | Op::Embedding | Op::MaskedMean => (2, 2),
+            Op::LayerNorm { .. } | Op::GroupNorm { .. } | Op::RelativePositionBias { .. } => (3, 3),
+            Op::MatMul | Op::Add | Op::Mul | Op::Embedding => (2, 2),
+            Op::MaskedMax | Op::MaskTokens | Op::DisentangledScores { .. } => (2, 2),
+            Op::RmsNorm { .. } | Op::WeightNorm { .. } => (2, 2),
+            Op::MaskedMean => (1, 2),
             Op::Concat { .. } => (1, usize::MAX),
-            Op::Attention { .. } => (3, 4),
+            Op::Attention(a) => (3 + usize::from(a.bias), 4 + usize::from(a.bias)),
             Op::Constant { .. } | Op::Sizes { .. } | Op::Range { .. } => (0, 0),
             Op::Binary { .. } | Op::Gather { .. } | Op::GatherElements { .. } | Op::GatherNd => (2, 2),
             Op::ConvNd { .. } | Op::ConvTranspose { .. } => (2, 3),

@@ -35,6 +35,11 @@ pub struct ImagePreprocess {
 pub enum Resize {
     /// Height and width each to theirs; the aspect ratio may change.
     Squash,
+    /// Height and width each to `squashed_px`, then the middle is cut out (DeiT's processor).
+    SquashThenCrop {
+        /// Height and width before the crop, pixels.
+        squashed_px: [usize; 2],
+    },
     /// The shorter side to so many pixels, then the middle is cut out (torchvision's `Resize` + `CenterCrop`).
     ShorterThenCrop {
         /// Length of the shorter side, pixels.

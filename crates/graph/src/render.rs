@@ -92,7 +92,13 @@ fn describe(op: &Op, weight: Option<String>) -> String {
         Op::Clip { min, max } => format!("Clip {min} to {max}"),
         Op::Concat { axis } | Op::Softmax { axis } => format!("{} axis {axis}", op.name()),
         Op::Select { axis, index } => format!("Select axis {axis} at {index}"),
-        Op::Attention { heads } => format!("Attention {heads} heads"),
+        Op::Attention(a) => {
+            let mut s = format!("Attention {} heads", a.heads);
+            for (on, word) in [(a.causal, " causal"), (a.bias, " biased")] {
+                s.push_str(if on { word } else { "" });
+            }
+            s
+        }
         Op::Dropout { p } | Op::DropPath { p } => format!("{} {p}", op.name()),
         _ => op.name().to_string(),
     }

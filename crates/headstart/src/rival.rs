@@ -219,6 +219,9 @@ impl<'a> Rival<'a> {
 fn at_size(image: &ImagePreprocess, size: usize) -> ImagePreprocess {
     let resize = match image.resize {
         Resize::Squash => Resize::Squash,
+        Resize::SquashThenCrop { squashed_px } => Resize::SquashThenCrop {
+            squashed_px: squashed_px.map(|px| (px * size).div_ceil(image.size_px[0])),
+        },
         Resize::ShorterThenCrop { shorter_px } => {
             Resize::ShorterThenCrop { shorter_px: (shorter_px * size).div_ceil(image.size_px[0]) }
         }

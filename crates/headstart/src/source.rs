@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_formats::{AssignRules, HfFolder, LoadReport, Pooling, assign, load_weights};
-use headstart_graph::{Card, Graph, Model, Op, Output, Preprocess, TextPreprocess, Weights, rewrite};
+use headstart_formats::{AssignRules, HfFolder, LoadReport, assign, load_weights};
+use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
-use headstart_zoo::{BuildOptions, Configured, Entry, Rename, catalogue};
+use headstart_zoo::{BuildOptions, Entry, Rename, catalogue};
 
-use crate::{Error, Session};
+use crate::{Error, Session, hub_folder};
 
 /// A source network, loaded.
 pub struct Source {
@@ -47,7 +47,7 @@ impl Source {
             ..Card::default()
         };
         if fetched.path.is_dir() {
-            from_folder(&fetched.path, card)
+            hub_folder::open(&fetched.path, card)
         } else {
             from_file(&fetched.path, card, options)
         }
@@ -58,8 +58,10 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
     let spec = Spec::parse(&entry.origin)?;
     let expected = entry.is_verified().then_some(entry.sha256.as_str());
     let fetched = fetch(session, &spec, expected)?;
+    let mut card = entry.card()?;
     let (weights, tokenizer) = if fetched.path.is_dir() {
         let folder = HfFolder::open(&fetched.path)?;
+        card.config = Some(folder.config.clone());
         (folder.load_weights()?, folder.tokenizer_path)
     } else {
         let tokenizer = entry.tokenizer.as_ref().map(|path| {
@@ -68,60 +70,7 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
         });
         (load_weights(&fetched.path)?, tokenizer.transpose()?.map(|f| f.path))
     };
-    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, entry.card()?)
-}
-
-/// A folder in the hub's layout: `config.json`, weights, tokenizer.
-fn from_folder(dir: &Path, mut card: Card) -> Result<Source, Error> {
-    let folder = HfFolder::open(dir)?;
-    let Configured { mut graph, mut preprocess, rename, .. } = headstart_zoo::from_config(&folder.config)?;
-    card.architecture = graph.name().into();
-    if let Some(licence) = folder.config["license"].as_str() {
-        card.licence = licence.into();
-    }
-    if let Preprocess::Text(text) = &mut preprocess {
-        let length_max = [folder.max_seq_length, folder.model_max_length, Some(text.length_max)];
-        let length_max = length_max.into_iter().flatten().min();
-        *text = TextPreprocess { length_max: length_max.unwrap_or(text.length_max) };
-        graph = sentence_features(graph, &folder)?;
-    }
-    let weights = folder.load_weights()?;
-    load(graph, weights, rename, preprocess, folder.tokenizer_path, card)
-}
-
-/// A sentence encoder's `modules.json` says how tokens become one vector.
-fn sentence_features(graph: Graph, folder: &HfFolder) -> Result<Graph, Error> {
-    if let Some(module) = folder.other_modules.first() {
-        return Err(Error::request(
-            format!("the folder's modules.json has a module `{module}`, which is not supported"),
-            "choose a sentence encoder of Transformer, Pooling and Normalize modules",
-        ));
-    }
-    let Some(pooling) = folder.pooling else { return Ok(graph) };
-    let Some(tokens) = graph.outputs().iter().find(|o| o.name == "last_hidden_state").map(|o| o.value) else {
-        return Ok(graph);
-    };
-    let pooled = match pooling {
-        Pooling::Mean => rewrite::append(&graph, "pooling", Op::MaskedMean, tokens, Some("attention_mask"))?,
-        Pooling::Cls => rewrite::append(&graph, "pooling", Op::Select { axis: 1, index: 0 }, tokens, None)?,
-        Pooling::Max => {
-            return Err(Error::request(
-                "the folder's pooling mode is `max`, which is not supported (mean, cls)",
-                "choose a sentence encoder with mean or cls pooling",
-            ));
-        }
-    };
-    let (graph, mut value) = pooled;
-    let graph = if folder.normalize {
-        let (graph, normalised) = rewrite::append(&graph, "normalise", Op::L2Normalize, value, None)?;
-        value = normalised;
-        graph
-    } else {
-        graph
-    };
-    let mut outputs = vec![Output { name: "features".into(), value }];
-    outputs.extend(graph.outputs().iter().cloned());
-    Ok(rewrite::cut_at(&graph, &outputs)?)
+    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, card)
 }
 
 /// A bare weights file: the user names the architecture.
@@ -154,7 +103,8 @@ fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Sou
     load(graph, weights, Rename::ByName, found.preprocess.clone(), None, card)
 }
 
-fn load(
+/// Lays weights onto a graph under their names there.
+pub(crate) fn load(
     graph: Graph,
     weights: Weights,
     rename: Rename,
@@ -163,6 +113,7 @@ fn load(
     card: Card,
 ) -> Result<Source, Error> {
     let renamed = rename.apply(&graph, weights)?;
+    let graph = without_missing_pooler(graph, &renamed)?;
     // Tensors that the graph has no place for are announced by the plan; a missing or misshapen one is an error.
     let rules = AssignRules { allow_unexpected: vec!["*".into()], ..AssignRules::default() };
     let (weights, report) = assign(&graph, renamed, &rules)?;
@@ -172,6 +123,16 @@ fn load(
     let model = Model { graph, weights, preprocess, tokenizer, labels: Vec::new(), card };
     model.check()?;
     Ok(Source { model, report })
+}
+
+/// Drops the output of a pooler that the file does not hold: models are published with and without it, and nothing but that
+/// output reads it.
+fn without_missing_pooler(graph: Graph, weights: &Weights) -> Result<Graph, Error> {
+    let is_there = |name: &str| weights.get(name).is_some();
+    let missing = graph.params().any(|(_, name, _)| name.contains("pooler.") && !is_there(name));
+    let kept: Vec<_> = graph.outputs().iter().filter(|o| o.name != "pooler_output").cloned().collect();
+    let has_pooler = kept.len() < graph.outputs().len();
+    if missing && has_pooler && !kept.is_empty() { Ok(rewrite::cut_at(&graph, &kept)?) } else { Ok(graph) }
 }
 
 /// Fetches with the session's progress.

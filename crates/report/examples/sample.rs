@@ -59,6 +59,7 @@ fn flowers() -> ReportData {
             "He et al., 2015, Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385"
                 .into(),
         limits: "Photographs of everyday things; not for diagnosis.".into(),
+        config: None,
     };
     let mut d = run(&spec, &classes.map(String::from), card);
     d.data.diagnostics = vec![

@@ -6,7 +6,8 @@ use headstart_graph::{
 
 use crate::error::nearest;
 use crate::{
-    ZooError, alexnet, bert, efficientnet, efficientnet_timm, inception, mobilenet, resnet, squeezenet, vgg,
+    ZooError, alexnet, bert, convnext, densenet, efficientnet, efficientnet_timm, inception, mobilenet,
+    resnet, squeezenet, vgg, vit_by_name,
 };
 
 /// A network that can be built by name.
@@ -82,6 +83,9 @@ pub fn architectures() -> impl Iterator<Item = &'static Architecture> {
         mobilenet::ARCHITECTURES,
         efficientnet::ARCHITECTURES,
         efficientnet_timm::ARCHITECTURES,
+        densenet::ARCHITECTURES,
+        convnext::ARCHITECTURES,
+        vit_by_name::ARCHITECTURES,
         bert::ARCHITECTURES,
     ]
     .into_iter()

@@ -5,16 +5,19 @@
 //! `input_ids`, `attention_mask`, `token_type_ids [batch, sequence]` → embeddings → encoder layers →
 //! `last_hidden_state [batch, sequence, hidden]` → a head.
 //!
-//! **Deviation:** transformers also drops attention probabilities in training (`attention_probs_dropout_prob`); the
-//! attention operator has no place for that, so only the other dropouts are there.  Inference is the same.
 //! **Deviation:** a network that starts from nothing does not zero the embedding of the padding token, which no
 //! unmasked position reads.
 
-use headstart_graph::{Graph, GraphBuilder, GraphError, Init, Op, Preprocess, TextPreprocess, ValueId};
+use headstart_graph::{Attention, Graph, GraphBuilder, GraphError, Op, Preprocess, TextPreprocess, ValueId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::ZooError;
+pub use crate::activation::HiddenAct;
 use crate::architecture::{Architecture, BuildOptions};
+use crate::limits::{self, LAYERS_MAX, ROWS_MAX, WIDTH_MAX};
+use crate::text_head::TextHead;
+use crate::transformer::{LayerNames, LayerSpec, Net, USUAL_ORDER};
 
 const DEVLIN: &str = "Devlin et al. 2018, BERT: pre-training of deep bidirectional transformers";
 const TURC: &str = "Turc et al. 2019, Well-read students learn better: on the importance of pre-training";
@@ -85,7 +88,7 @@ pub struct BertConfig {
     pub hidden_act: HiddenAct,
     /// Dropout after embeddings, attention and feed-forward parts.
     pub hidden_dropout_prob: f64,
-    /// Dropout of attention probabilities: read, but not carried out (see the module).
+    /// Dropout of attention probabilities.
     pub attention_probs_dropout_prob: f64,
     /// Dropout before a classifier; `hidden_dropout_prob` where it is absent.
     pub classifier_dropout: Option<f64>,
@@ -107,25 +110,6 @@ pub struct BertConfig {
 pub enum PositionEmbedding {
     /// A learned vector for each position, added to the token's.
     Absolute,
-}
-
-/// The nonlinearity by transformers' name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HiddenAct {
-    /// `x·Φ(x)`.
-    #[serde(alias = "gelu_python")]
-    Gelu,
-    /// The tanh approximation of it.
-    #[serde(alias = "gelu_fast", alias = "gelu_pytorch_tanh")]
-    GeluNew,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x·sigmoid(x)`.
-    #[serde(alias = "swish")]
-    Silu,
-    /// Hyperbolic tangent.
-    Tanh,
 }
 
 impl Default for BertConfig {
@@ -157,32 +141,90 @@ impl BertConfig {
                 return Err(ZooError::Config { field, got: "true".into(), allowed: "false".into() });
             }
         }
-        let read: BertConfig = serde_json::from_value(config.clone()).map_err(|e| ZooError::Config {
-            field: "hidden_act, position_embedding_type or a size",
-            got: e.to_string(),
-            allowed: "gelu, gelu_new, relu, silu, tanh; absolute positions; counts above 0".into(),
-        })?;
-        if read.num_attention_heads == 0 || !read.hidden_size.is_multiple_of(read.num_attention_heads) {
-            return Err(ZooError::Config {
-                field: "num_attention_heads",
-                got: read.num_attention_heads.to_string(),
-                allowed: format!("divisors of hidden_size {}", read.hidden_size),
-            });
-        }
+        Self::default().over(config)
+    }
+
+    /// Reads what a configuration says over these defaults, and checks it.
+    pub(crate) fn over(&self, config: &Value) -> Result<Self, ZooError> {
+        let hint = "gelu, gelu_new, relu, silu, tanh; absolute positions; counts above 0";
+        let read: BertConfig = limits::read_over(self, config, &[], hint)?;
+        limits::check(&[
+            ("vocab_size", read.vocab_size, ROWS_MAX),
+            ("hidden_size", read.hidden_size, WIDTH_MAX),
+            ("num_hidden_layers", read.num_hidden_layers, LAYERS_MAX),
+            ("intermediate_size", read.intermediate_size, WIDTH_MAX),
+            ("max_position_embeddings", read.max_position_embeddings, ROWS_MAX),
+        ])?;
+        limits::check_heads("num_attention_heads", read.num_attention_heads, read.hidden_size)?;
         Ok(read)
     }
+
+    /// A builder with these settings.
+    pub(crate) fn net(&self, name: &str, prefix: String) -> Net {
+        Net {
+            b: GraphBuilder::new(name),
+            prefix,
+            std: self.initializer_range,
+            eps: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+        }
+    }
+
+    /// Dropout before a classifier.
+    pub(crate) fn classifier_dropout(&self) -> f64 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
+    pub(crate) fn layer(&self) -> LayerSpec {
+        LayerSpec {
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            attention: Attention::new(self.num_attention_heads).dropout(self.attention_probs_dropout_prob),
+            act: self.hidden_act,
+            qkv_bias: [true; 3],
+            activation_dropout: 0.0,
+            residual_dropout: [self.hidden_dropout_prob; 2],
+        }
+    }
+}
+
+/// What BERT, RoBERTa and ELECTRA call the parts of `encoder.layer.N`.
+pub(crate) const LAYER: LayerNames = LayerNames {
+    order: USUAL_ORDER,
+    qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
+    attention: "attention.self",
+    dense: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    up: "intermediate.dense",
+    activation: "intermediate",
+    down: "output.dense",
+    output_norm: "output.LayerNorm",
+    residual: ["attention.output", "output"],
+};
+
+/// The graph with the head that `architectures` names.
+pub(crate) fn from_json(config: &Value) -> Result<(Graph, usize), ZooError> {
+    let bert = BertConfig::from_json(config)?;
+    let head = TextHead::read(config, "Bert")?;
+    let prefix = head.prefix("bert");
+    let graph = match head {
+        TextHead::Model => backbone("bert", &bert, &prefix, true),
+        TextHead::Trunk => {
+            backbone("bert", &bert, &prefix, config["architectures"][0].as_str() != Some("BertForMaskedLM"))
+        }
+        TextHead::Sequence(n) => sequence_classifier("bert", &bert, &prefix, n),
+        TextHead::Token(n) => token_classifier("bert", &bert, &prefix, n),
+        TextHead::Question => question_answering("bert", &bert, &prefix),
+    }?;
+    Ok((graph, bert.max_position_embeddings))
 }
 
 /// transformers' `BertModel`: outputs `last_hidden_state [batch, sequence, hidden]` and, with `pooler`,
 /// `pooler_output [batch, hidden]`.
 pub fn backbone(name: &str, config: &BertConfig, prefix: &str, pooler: bool) -> Result<Graph, GraphError> {
-    let mut n = Net::start(name, config, prefix);
-    let last = n.encoder()?;
-    if !pooler {
-        return n.b.finish([("last_hidden_state", last)]);
-    }
-    let pooled = n.pooler(last)?;
-    n.b.finish([("last_hidden_state", last), ("pooler_output", pooled)])
+    let (mut n, last, _) = encoder(name, config, prefix)?;
+    let pooled = if pooler { Some(n.pooler("pooler", last)?) } else { None };
+    n.finish_backbone(last, pooled)
 }
 
 /// A `BertModel` whose main output is one vector a text: `features [batch, hidden]`, the mean over the tokens that
@@ -193,10 +235,9 @@ pub fn sentence_encoder(
     prefix: &str,
     normalise: bool,
 ) -> Result<Graph, GraphError> {
-    let mut n = Net::start(name, config, prefix);
-    let last = n.encoder()?;
-    let pooled = n.pooler(last)?;
-    let mut features = n.b.node("mean", Op::MaskedMean, &[last, n.mask])?;
+    let (mut n, last, mask) = encoder(name, config, prefix)?;
+    let pooled = n.pooler("pooler", last)?;
+    let mut features = n.b.node("mean", Op::MaskedMean, &[last, mask])?;
     if normalise {
         features = n.b.node("normalise", Op::L2Normalize, &[features])?;
     }
@@ -210,11 +251,9 @@ pub fn sequence_classifier(
     prefix: &str,
     n_classes: usize,
 ) -> Result<Graph, GraphError> {
-    let mut n = Net::start(name, config, prefix);
-    let last = n.encoder()?;
-    let pooled = n.pooler(last)?;
-    let logits = n.classifier(pooled, n_classes)?;
-    n.b.finish([("logits", logits)])
+    let (mut n, last, _) = encoder(name, config, prefix)?;
+    let pooled = n.pooler("pooler", last)?;
+    n.finish_classifier(pooled, n_classes, config.classifier_dropout())
 }
 
 /// transformers' `BertForTokenClassification`: `logits [batch, sequence, classes]`; there is no pooler.
@@ -224,142 +263,34 @@ pub fn token_classifier(
     prefix: &str,
     n_classes: usize,
 ) -> Result<Graph, GraphError> {
-    let mut n = Net::start(name, config, prefix);
-    let last = n.encoder()?;
-    let logits = n.classifier(last, n_classes)?;
-    n.b.finish([("logits", logits)])
+    let (n, last, _) = encoder(name, config, prefix)?;
+    n.finish_classifier(last, n_classes, config.classifier_dropout())
 }
 
 /// transformers' `BertForQuestionAnswering`: `logits [batch, sequence, 2]`, also apart as `start_logits` and
 /// `end_logits [batch, sequence]`; there is no pooler.
 pub fn question_answering(name: &str, config: &BertConfig, prefix: &str) -> Result<Graph, GraphError> {
-    let mut n = Net::start(name, config, prefix);
-    let last = n.encoder()?;
-    let logits = n.plain_linear("qa_outputs", last, 2)?;
-    let start = n.b.node("qa_outputs.start", Op::Select { axis: 2, index: 0 }, &[logits])?;
-    let end = n.b.node("qa_outputs.end", Op::Select { axis: 2, index: 1 }, &[logits])?;
-    n.b.finish([("logits", logits), ("start_logits", start), ("end_logits", end)])
+    let (n, last, _) = encoder(name, config, prefix)?;
+    n.finish_question_answering(last)
 }
 
-/// The builder, the inputs, and the parts of the network.
-struct Net<'a> {
-    b: GraphBuilder,
-    config: &'a BertConfig,
-    prefix: &'a str,
-    ids: ValueId,
-    mask: ValueId,
-    types: ValueId,
-}
-
-impl<'a> Net<'a> {
-    fn start(name: &str, config: &'a BertConfig, prefix: &'a str) -> Self {
-        let mut b = GraphBuilder::new(name);
-        let ids = b.ids("input_ids", None);
-        let mask = b.ids("attention_mask", Some(1));
-        let types = b.ids("token_type_ids", Some(0));
-        Net { b, config, prefix, ids, mask, types }
+/// Builder, last hidden state, attention mask.
+fn encoder(name: &str, config: &BertConfig, prefix: &str) -> Result<(Net, ValueId, ValueId), GraphError> {
+    let mut n = config.net(name, prefix.into());
+    let [ids, mask] = n.text_inputs();
+    let types = n.b.ids("token_type_ids", Some(0));
+    let word = n.table("embeddings.word_embeddings", config.vocab_size, config.hidden_size)?;
+    let position =
+        n.table("embeddings.position_embeddings", config.max_position_embeddings, config.hidden_size)?;
+    let segment = n.table("embeddings.token_type_embeddings", config.type_vocab_size, config.hidden_size)?;
+    let at = Op::PositionIds { offset: 0, padding_id: None };
+    let mut x = n.embeddings([Some((word, ids)), Some((segment, types)), Some((position, ids))], at)?;
+    x = n.layer_norm("embeddings.LayerNorm", x)?;
+    x = n.drop("embeddings.dropout", x)?;
+    for i in 0..config.num_hidden_layers {
+        x = n.post_norm_layer(&format!("encoder.layer.{i}"), &LAYER, &config.layer(), x, &[mask])?;
     }
-
-    fn encoder(&mut self) -> Result<ValueId, GraphError> {
-        let mut x = self.embeddings()?;
-        for i in 0..self.config.num_hidden_layers {
-            x = self.layer(&format!("encoder.layer.{i}"), x)?;
-        }
-        Ok(x)
-    }
-
-    /// The sum of what token, segment and position say, normalised.
-    fn embeddings(&mut self) -> Result<ValueId, GraphError> {
-        let c = self.config;
-        let word = self.table("word_embeddings", c.vocab_size)?;
-        let position = self.table("position_embeddings", c.max_position_embeddings)?;
-        let segment = self.table("token_type_embeddings", c.type_vocab_size)?;
-        let word = self.node("embeddings.word_embeddings", Op::Embedding, &[word, self.ids])?;
-        let segment = self.node("embeddings.token_type_embeddings", Op::Embedding, &[segment, self.types])?;
-        let x = self.node("embeddings.add_token_type", Op::Add, &[word, segment])?;
-        let at = self.node("embeddings.position_ids", Op::PositionIds { offset: 0 }, &[self.ids])?;
-        let position = self.node("embeddings.position_embeddings", Op::Embedding, &[position, at])?;
-        let x = self.node("embeddings.add_position", Op::Add, &[x, position])?;
-        let x = self.layer_norm("embeddings.LayerNorm", x)?;
-        self.dropout("embeddings.dropout", x)
-    }
-
-    /// Attention, then a feed-forward part, each added to its input and normalised after.
-    fn layer(&mut self, path: &str, x: ValueId) -> Result<ValueId, GraphError> {
-        let c = self.config;
-        let at = |part: &str| format!("{path}.{part}");
-        let q = self.linear(&at("attention.self.query"), x, c.hidden_size)?;
-        let k = self.linear(&at("attention.self.key"), x, c.hidden_size)?;
-        let v = self.linear(&at("attention.self.value"), x, c.hidden_size)?;
-        let heads = Op::Attention { heads: c.num_attention_heads };
-        let y = self.node(&at("attention.self"), heads, &[q, k, v, self.mask])?;
-        let y = self.linear(&at("attention.output.dense"), y, c.hidden_size)?;
-        let x = self.add_norm(&at("attention.output"), x, y)?;
-        let y = self.linear(&at("intermediate.dense"), x, c.intermediate_size)?;
-        let y = self.node(&at("intermediate"), c.hidden_act.op(), &[y])?;
-        let y = self.linear(&at("output.dense"), y, c.hidden_size)?;
-        self.add_norm(&at("output"), x, y)
-    }
-
-    fn add_norm(&mut self, path: &str, x: ValueId, y: ValueId) -> Result<ValueId, GraphError> {
-        let y = self.dropout(&format!("{path}.dropout"), y)?;
-        let x = self.node(&format!("{path}.add"), Op::Add, &[y, x])?;
-        self.layer_norm(&format!("{path}.LayerNorm"), x)
-    }
-
-    /// The first token's vector through a linear layer and tanh.
-    fn pooler(&mut self, last: ValueId) -> Result<ValueId, GraphError> {
-        let x = self.node("pooler.first_token", Op::Select { axis: 1, index: 0 }, &[last])?;
-        let x = self.linear("pooler.dense", x, self.config.hidden_size)?;
-        self.node("pooler", Op::Tanh, &[x])
-    }
-
-    fn classifier(&mut self, x: ValueId, n_classes: usize) -> Result<ValueId, GraphError> {
-        let p = self.config.classifier_dropout.unwrap_or(self.config.hidden_dropout_prob);
-        let x = if p > 0.0 { self.b.node("dropout", Op::Dropout { p }, &[x])? } else { x };
-        self.plain_linear("classifier", x, n_classes)
-    }
-
-    fn table(&mut self, name: &str, rows: usize) -> Result<ValueId, GraphError> {
-        let shape = [rows, self.config.hidden_size];
-        let init = Init::Normal(self.config.initializer_range);
-        self.b.param(format!("{}embeddings.{name}.weight", self.prefix), &shape, init)
-    }
-
-    fn layer_norm(&mut self, path: &str, x: ValueId) -> Result<ValueId, GraphError> {
-        self.b.layer_norm(&format!("{}{path}", self.prefix), x, self.config.layer_norm_eps)
-    }
-
-    fn dropout(&mut self, path: &str, x: ValueId) -> Result<ValueId, GraphError> {
-        let p = self.config.hidden_dropout_prob;
-        if p > 0.0 { self.node(path, Op::Dropout { p }, &[x]) } else { Ok(x) }
-    }
-
-    fn linear(&mut self, path: &str, x: ValueId, out: usize) -> Result<ValueId, GraphError> {
-        self.plain_linear(&format!("{}{path}", self.prefix), x, out)
-    }
-
-    /// A linear layer outside the backbone: its name has no prefix.
-    fn plain_linear(&mut self, path: &str, x: ValueId, out: usize) -> Result<ValueId, GraphError> {
-        let weight = Init::Normal(self.config.initializer_range);
-        self.b.linear_init(path, x, out, weight, Init::Constant(0.0))
-    }
-
-    fn node(&mut self, path: &str, op: Op, inputs: &[ValueId]) -> Result<ValueId, GraphError> {
-        self.b.node(&format!("{}{path}", self.prefix), op, inputs)
-    }
-}
-
-impl HiddenAct {
-    fn op(self) -> Op {
-        match self {
-            HiddenAct::Gelu => Op::Gelu { tanh: false },
-            HiddenAct::GeluNew => Op::Gelu { tanh: true },
-            HiddenAct::Relu => Op::Relu,
-            HiddenAct::Silu => Op::Silu,
-            HiddenAct::Tanh => Op::Tanh,
-        }
-    }
+    Ok((n, x, mask))
 }
 
 #[cfg(test)]

@@ -194,6 +194,7 @@ impl Entry {
             trained_on: self.trained_on.clone(),
             paper: self.architecture()?.paper.into(),
             limits: self.limits.clone(),
+            config: None,
         })
     }
 }

@@ -3,21 +3,28 @@
 use headstart_graph::{Filter, Graph, ImagePreprocess, Preprocess, Resize, TextPreprocess, rewrite};
 use serde_json::Value;
 
-use crate::bert::{self, BertConfig};
-use crate::{BuildOptions, Rename, ZooError, architecture, build};
+use crate::{
+    BuildOptions, Rename, ZooError, albert, architecture, bert, build, convnext_config, deberta_v2,
+    distilbert, electra, mpnet, roberta, t5, text_head, vit, wav2vec2, whisper,
+};
 
 /// What a `config.json` says about the file beside it.
 #[derive(Debug, Clone)]
 pub struct Configured {
     /// The network, with the head that the file holds.
     pub graph: Graph,
-    /// How its inputs are prepared.
-    pub preprocess: Preprocess,
+    /// How its inputs are prepared, as far as `config.json` says: transformers' pictures have a
+    /// `preprocessor_config.json` of their own.
+    pub preprocess: Option<Preprocess>,
     /// From the names in the file to the graph's.
     pub rename: Rename,
     /// Names of the classes by position of the logit, where the configuration gives them (`id2label`).
     pub labels: Vec<String>,
 }
+
+/// Values of `model_type` that are understood.
+const FAMILIES: &str = "albert, bert, convnext, deberta-v2, deit, distilbert, electra, mpnet, roberta, t5, vit, \
+                        wav2vec2, whisper, xlm-roberta";
 
 /// Reads a `config.json` of transformers (`model_type`) or timm (`architecture`).
 ///
@@ -34,63 +41,68 @@ pub struct Configured {
 /// # Ok::<(), headstart_zoo::ZooError>(())
 /// ```
 pub fn from_config(config: &Value) -> Result<Configured, ZooError> {
-    match (config["model_type"].as_str(), config["architecture"].as_str()) {
-        (Some("bert"), _) => from_bert(config),
-        (None, Some(name)) => from_timm(config, name),
-        (got, _) => Err(ZooError::Config {
+    let Some(model_type) = config["model_type"].as_str() else {
+        if let Some(name) = config["architecture"].as_str() {
+            return from_timm(config, name);
+        }
+        let allowed = format!("{FAMILIES}, or a timm configuration with `architecture`");
+        return Err(ZooError::Config { field: "model_type", got: "missing".into(), allowed });
+    };
+    match model_type {
+        "albert" => text(albert::from_json, config),
+        "bert" => text(bert::from_json, config),
+        "convnext" => graph_only(convnext_config::from_json(config)?, config),
+        "deberta-v2" => text(deberta_v2::from_json, config),
+        "distilbert" => text(distilbert::from_json, config),
+        "electra" => text(electra::from_json, config),
+        "mpnet" => text(mpnet::from_json, config),
+        "roberta" | "xlm-roberta" => text(roberta::from_json, config),
+        "t5" => text(t5::from_json, config),
+        "vit" | "deit" => graph_only(vit::from_json(config)?, config),
+        "wav2vec2" => graph_only(wav2vec2::from_json(config)?, config),
+        "whisper" => graph_only(whisper::from_json(config)?, config),
+        other => Err(ZooError::Config {
             field: "model_type",
-            got: got.map_or("missing".into(), |m| format!("`{m}`")),
-            allowed: "`bert`, or a timm configuration with `architecture`".into(),
+            got: format!("`{other}`"),
+            allowed: format!("{FAMILIES}, or a timm configuration with `architecture`"),
         }),
     }
 }
 
-fn from_bert(config: &Value) -> Result<Configured, ZooError> {
-    let bert = BertConfig::from_json(config)?;
-    let preprocess = Preprocess::Text(TextPreprocess { length_max: bert.max_position_embeddings });
-    let labels = labels(config);
-    let n_classes = match (labels.len(), config["num_labels"].as_u64()) {
-        (0, Some(n)) if n > 0 => n as usize,
-        (0, _) => 2, // transformers' default
-        (n, _) => n,
-    };
-    let head = config["architectures"][0].as_str().unwrap_or("BertModel");
-    let graph = match head {
-        "BertModel" => bert::backbone("bert", &bert, "", true),
-        // The heads of pre-training are left in the file.
-        "BertForPreTraining" | "BertForNextSentencePrediction" | "BertForMaskedLM" => {
-            bert::backbone("bert", &bert, "bert.", head != "BertForMaskedLM")
-        }
-        "BertForSequenceClassification" => bert::sequence_classifier("bert", &bert, "bert.", n_classes),
-        "BertForTokenClassification" => bert::token_classifier("bert", &bert, "bert.", n_classes),
-        "BertForQuestionAnswering" => bert::question_answering("bert", &bert, "bert."),
-        other => {
-            return Err(ZooError::Config {
-                field: "architectures",
-                got: format!("`{other}`"),
-                allowed: "BertModel, BertForPreTraining, BertForMaskedLM, BertForSequenceClassification, \
-                          BertForTokenClassification, BertForQuestionAnswering"
-                    .into(),
-            });
-        }
-    }?;
-    Ok(Configured { graph, preprocess, rename: Rename::ByName, labels })
+/// The `model_type` of transformers' configuration class (`BertConfig`), if its family is in the zoo.
+pub fn model_type_of(config_class: &str) -> Option<&'static str> {
+    // Classes are called as their types, in capitals here and there.
+    let family = config_class.strip_suffix("Config")?.to_lowercase();
+    FAMILIES.split(", ").find(|t| t.replace('-', "") == family)
 }
 
-/// `id2label` in the order of its numbers; empty where there is none or a number is missing.
-fn labels(config: &Value) -> Vec<String> {
-    let Some(map) = config["id2label"].as_object() else { return Vec::new() };
-    (0..map.len()).map_while(|i| map.get(&i.to_string())?.as_str().map(String::from)).collect()
+fn text(
+    family: fn(&Value) -> Result<(Graph, usize), ZooError>,
+    config: &Value,
+) -> Result<Configured, ZooError> {
+    let (graph, length_max) = family(config)?;
+    let preprocess = Some(Preprocess::Text(TextPreprocess { length_max }));
+    Ok(Configured { graph, preprocess, rename: Rename::Transformers, labels: text_head::labels(config) })
+}
+
+/// Pictures and sounds: how they are prepared stands in a file of its own.
+fn graph_only(graph: Graph, config: &Value) -> Result<Configured, ZooError> {
+    Ok(Configured {
+        graph,
+        preprocess: None,
+        rename: Rename::Transformers,
+        labels: text_head::labels(config),
+    })
 }
 
 fn from_timm(config: &Value, name: &str) -> Result<Configured, ZooError> {
     // timm's name first: where torchvision has the same one, the parameters are called differently.
     let found = architecture(&format!("timm/{name}")).or_else(|_| architecture(name))?;
-    if found.name == name && !["resnet", "inception", "vgg"].contains(&found.family) {
+    if found.name == name && !["resnet", "inception", "vgg", "densenet"].contains(&found.family) {
         return Err(ZooError::Config {
             field: "architecture",
             got: format!("`{name}`, which timm and torchvision name differently"),
-            allowed: "the zoo's timm/…, resnet, vgg and inception networks".into(),
+            allowed: "the zoo's timm/…, resnet, vgg, densenet and inception networks".into(),
         });
     }
     // Older files nest less: the same keys stand at the top.
@@ -105,7 +117,7 @@ fn from_timm(config: &Value, name: &str) -> Result<Configured, ZooError> {
         // Of timm's files, only those from torchvision keep Inception's auxiliary head.
         graph = rewrite::cut_at(&graph, &graph.outputs()[..1])?;
     }
-    Ok(Configured { graph, preprocess: Preprocess::Image(image), rename, labels: Vec::new() })
+    Ok(Configured { graph, preprocess: Some(Preprocess::Image(image)), rename, labels: Vec::new() })
 }
 
 /// timm's evaluation transform: the shorter side to size / crop_pct, rounded down, then the middle.
@@ -160,7 +172,7 @@ mod tests {
                 "crop_mode": "center", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
         });
         let found = from_config(&config).expect("known");
-        let Preprocess::Image(p) = found.preprocess else { panic!("an image network") };
+        let Some(Preprocess::Image(p)) = found.preprocess else { panic!("an image network") };
         assert_eq!(p.resize, Resize::ShorterThenCrop { shorter_px: 256 });
         assert_eq!((p.filter, p.mean), (Filter::Bicubic, [0.5; 3]));
         assert_eq!(found.graph.name(), "timm/tf_efficientnet_lite0");

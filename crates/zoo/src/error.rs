@@ -32,6 +32,9 @@ pub enum ZooError {
     /// Two tensors of a file would get the same name.
     #[error("two tensors of the file would both become `{name}`")]
     Collision { name: String },
+    /// No class of transformers, nor modules of sentence-transformers behind it, compute a network.
+    #[error("no class of transformers' `{model_type}` computes this network ({tried})")]
+    NoClass { model_type: String, tried: String },
     /// The graph itself could not be built.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -15,24 +15,47 @@
 //! # Ok::<(), headstart_zoo::ZooError>(())
 //! ```
 
+mod activation;
+mod albert;
 mod alexnet;
 mod architecture;
 pub mod bert;
 mod catalogue;
 mod config;
+mod convnext;
+mod convnext_config;
+mod deberta_v2;
+mod densenet;
+mod distilbert;
 mod efficientnet;
 mod efficientnet_timm;
+mod electra;
 mod error;
+mod hub_export;
+mod image_head;
+mod image_processor;
 mod inception;
+mod limits;
 mod mobile;
 mod mobilenet;
+mod mpnet;
 mod rename;
 mod resnet;
+mod roberta;
 mod squeezenet;
+mod t5;
+mod text_head;
+mod transformer;
 mod vgg;
+mod vit;
+mod vit_by_name;
+mod wav2vec2;
+mod whisper;
 
 pub use architecture::{Architecture, BuildOptions, architecture, architectures, build};
 pub use catalogue::{Catalogue, DatasetEntry, Entry, Modality, Reach, catalogue};
-pub use config::{Configured, from_config};
+pub use config::{Configured, from_config, model_type_of};
 pub use error::ZooError;
+pub use hub_export::{HubExport, SentenceStep, hub_export};
+pub use image_processor::image_processor;
 pub use rename::{Rename, is_bookkeeping};

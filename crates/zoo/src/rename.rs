@@ -1,5 +1,9 @@
 //! How the names in a published file become those of a graph.
 
+mod transformers;
+
+pub(crate) use transformers::published as published_name;
+
 use headstart_graph::{Graph, Tensor, Weights};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +21,10 @@ pub enum Rename {
     ByOrder,
     /// timm writes VGG's fully connected layers as convolutions: `pre_logits.fc1`, `pre_logits.fc2`, `head.fc`.
     TimmVgg,
-    /// The trunk stands under `bert.`: what BERT's pre-training wrote, read without its heads.
-    BertTrunk,
+    /// transformers' names of any age: a trunk under its model's prefix or without, `gamma` and `beta` of norms,
+    /// `weight_g` and `weight_v`, the layers of vision transformers before version 5.
+    #[serde(alias = "bert-trunk")]
+    Transformers,
 }
 
 /// True for tensors that implementations store but no network needs: counters and position numbers.  A loader may
@@ -45,7 +51,7 @@ impl Rename {
             Rename::ByName => rest,
             Rename::ByOrder => by_order(graph, rest)?,
             Rename::TimmVgg => rest.into_iter().map(timm_vgg).collect::<Result<Vec<_>, ZooError>>()?,
-            Rename::BertTrunk => rest.into_iter().map(bert_trunk).collect(),
+            Rename::Transformers => transformers::rename(graph, rest),
         };
         let mut all = Weights::new();
         for (name, t) in renamed.into_iter().chain(aside) {
@@ -94,14 +100,6 @@ fn timm_vgg((name, t): (String, Tensor)) -> Result<(String, Tensor), ZooError> {
         _ => t,
     };
     Ok((format!("{to}{tail}"), flat))
-}
-
-/// The parameters of a trunk that stands inside another model.
-fn bert_trunk((name, t): (String, Tensor)) -> (String, Tensor) {
-    match name.strip_prefix("bert.") {
-        Some(rest) => (rest.into(), t),
-        None => (name, t),
-    }
 }
 
 #[cfg(test)]
@@ -168,19 +166,11 @@ mod tests {
     fn old_names_become_new_ones() {
         let (name, t) = timm_vgg(("pre_logits.fc1.weight".into(), zeros(&[8, 2, 7, 7]))).expect("fits");
         assert_eq!((name.as_str(), t.shape(), t.dtype()), ("classifier.0.weight", &[8, 98][..], DType::F32));
-        let file = ["bert.pooler.dense.bias", "cls.seq_relationship.bias", "bert.embeddings.position_ids"];
-        let file = file.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
-        let named = Rename::BertTrunk.apply(&tiny(), file).expect("no two are alike");
-        let names: Vec<_> = named.iter().map(|(n, _)| n).collect();
-        assert_eq!(names, ["pooler.dense.bias", "cls.seq_relationship.bias", "bert.embeddings.position_ids"]);
     }
 
     #[test]
     fn two_tensors_of_one_name_are_refused() {
-        for (rename, names) in [
-            (Rename::BertTrunk, ["bert.pooler.dense.bias", "pooler.dense.bias"]),
-            (Rename::TimmVgg, ["head.fc.bias", "classifier.6.bias"]),
-        ] {
+        for (rename, names) in [(Rename::TimmVgg, ["head.fc.bias", "classifier.6.bias"])] {
             let file = names.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
             let error = rename.apply(&tiny(), file).expect_err("one would be lost");
             assert_eq!(

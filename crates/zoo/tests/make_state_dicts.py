@@ -12,8 +12,15 @@ TORCHVISION += [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")]
 TORCHVISION += [f"resnet{n}" for n in (18, 34, 50, 101, 152)]
 TORCHVISION += ["wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
 TORCHVISION += [f"efficientnet_b{n}" for n in range(5)]
+TORCHVISION += [f"densenet{n}" for n in (121, 161, 169, 201)]
+TORCHVISION += [f"convnext_{n}" for n in ("tiny", "small", "base", "large")]
+TORCHVISION += ["vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32"]
 TIMM = [f"{p}efficientnet_{v}{n}" for p in ("", "tf_") for v in ("b", "lite") for n in range(5)]
 TIMM += [f"mobilenetv2_{v}" for v in ("050", "100", "110d", "120d", "140")]
+TIMM += [f"convnext_{n}" for n in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge")]
+TIMM += [f"vit_{n}" for n in ("tiny_patch16_224", "tiny_patch16_384", "small_patch32_224", "small_patch16_224", "small_patch16_384")]
+TIMM += [f"vit_{n}" for n in ("base_patch32_224", "base_patch16_224", "base_patch16_384", "large_patch16_224")]
+TIMM += [f"deit_{n}_patch16_224" for n in ("tiny", "small", "base")]
 BERT = {  # layers, width, heads; the feed-forward width is four times the width
     "bert-tiny": (2, 128, 2), "bert-mini": (4, 256, 4), "bert-small": (4, 512, 8), "bert-medium": (8, 512, 8),
     "bert-base": (12, 768, 12), "bert-large": (24, 1024, 16), "minilm-l6": (6, 384, 12), "minilm-l12": (12, 384, 12),

@@ -22,8 +22,10 @@ impl ImagePipeline {
     pub(crate) fn new(spec: &ImagePreprocess) -> Result<Self, DataError> {
         let refuse = |message: String| Err(DataError::Preprocess { message });
         let mut sides = spec.size_px.to_vec();
-        if let Resize::ShorterThenCrop { shorter_px } = spec.resize {
-            sides.push(shorter_px);
+        match spec.resize {
+            Resize::Squash => {}
+            Resize::SquashThenCrop { squashed_px } => sides.extend(squashed_px),
+            Resize::ShorterThenCrop { shorter_px } => sides.push(shorter_px),
         }
         if let Some(side) = sides.into_iter().find(|s| !(1..=SIDE_MAX).contains(s)) {
             return refuse(format!("an image size of {side} pixels; allowed: 1 to {SIDE_MAX}"));
@@ -49,9 +51,14 @@ impl ImagePipeline {
         let size_px = size_px.clamp(1, SIDE_MAX);
         let old_px = self.spec.size_px[0].min(self.spec.size_px[1]);
         pipeline.spec.size_px = [size_px; 2];
-        if let Resize::ShorterThenCrop { shorter_px } = &mut pipeline.spec.resize {
-            let scaled = (*shorter_px as f64 * size_px as f64 / old_px as f64).round() as usize;
-            *shorter_px = scaled.clamp(1, SIDE_MAX);
+        let scale = |px: &mut usize| {
+            let scaled = (*px as f64 * size_px as f64 / old_px as f64).round() as usize;
+            *px = scaled.clamp(1, SIDE_MAX);
+        };
+        match &mut pipeline.spec.resize {
+            Resize::Squash => {}
+            Resize::SquashThenCrop { squashed_px } => squashed_px.iter_mut().for_each(scale),
+            Resize::ShorterThenCrop { shorter_px } => scale(shorter_px),
         }
         pipeline
     }
@@ -99,6 +106,9 @@ impl ImagePipeline {
         let [height, width] = self.spec.size_px;
         match self.spec.resize {
             Resize::Squash => resize(rgb, width, height, self.spec.filter),
+            Resize::SquashThenCrop { squashed_px: [h, w] } => {
+                Ok(crop_centre(&resize(rgb, w, h, self.spec.filter)?, width, height))
+            }
             Resize::ShorterThenCrop { shorter_px } => {
                 let (w, h) = shorter_to(rgb.width, rgb.height, shorter_px);
                 Ok(crop_centre(&resize(rgb, w, h, self.spec.filter)?, width, height))

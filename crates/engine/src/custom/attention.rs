@@ -12,8 +12,9 @@ use crate::tensor::{T, dims, reshape, scale};
 /// What a score is lowered by where a key is not attended: its exponential is exactly 0.
 const MASKED: f64 = -1e9;
 
-/// `query [n, s_q, width]`, `key, value [n, s_k, width]`, and where `mask? [n, s_k]` is 0 a key is not attended.
-pub(crate) fn attention(query: T, key: T, value: T, mask: Option<T>, heads: usize) -> T {
+/// `query [n, s_q, width]`, `key, value [n, s_k, width]`, and where `mask? [n, s_k]` is 0 a key is not attended; scores
+/// are multiplied by `factor`.
+pub(crate) fn attention([query, key, value]: [T; 3], mask: Option<T>, heads: usize, factor: f64) -> T {
     let (q, k) = (dims(&query), dims(&key));
     let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
     let keep = mask.as_ref().map(integers);
@@ -22,11 +23,11 @@ pub(crate) fn attention(query: T, key: T, value: T, mask: Option<T>, heads: usiz
             keep.into_iter().map(|k| if k == 0 { MASKED as f32 } else { 0.0 }).collect::<Vec<f32>>()
         });
         let size = width / heads;
-        let shape = Shape { n, s_q, s_k, heads, size, scale: 1.0 / (size as f32).sqrt() };
+        let shape = Shape { n, s_q, s_k, heads, size, scale: factor as f32 };
         return run(Attention { shape, bias }, [query, key, value]);
     }
     let split = |t: T, s: usize| B::float_permute(reshape(t, &[n, s, heads, width / heads]), &[0, 2, 1, 3]);
-    let query = scale(split(query, s_q), 1.0 / ((width / heads) as f64).sqrt());
+    let query = scale(split(query, s_q), factor);
     let scores = B::float_matmul(query, B::float_transpose(split(key, s_k)));
     let scores = match mask {
         Some(mask) => {

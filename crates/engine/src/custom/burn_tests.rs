@@ -153,7 +153,9 @@ fn attention_is_burns() {
             let mixed = B::float_matmul(B::softmax(scores, 3), split(&i[2], s_k));
             reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
         };
-        let ours = |i: &[T]| attention(i[0].clone(), i[1].clone(), i[2].clone(), mask.clone(), heads);
+        let factor = 1.0 / ((width / heads) as f64).sqrt();
+        let qkv = |i: &[T]| [i[0].clone(), i[1].clone(), i[2].clone()];
+        let ours = |i: &[T]| attention(qkv(i), mask.clone(), heads, factor);
         check("attention", &inputs, 1e-5, &ours, &burns);
     }
 }

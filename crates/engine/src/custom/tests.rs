@@ -70,7 +70,8 @@ fn transformer() -> Result<Graph, GraphError> {
     for i in 0..2 {
         let at = |part: &str| format!("layer{i}.{part}");
         let [q, k, v] = [b.linear(&at("q"), x, 72)?, b.linear(&at("k"), x, 72)?, b.linear(&at("v"), x, 72)?];
-        let y = b.node(&at("attention"), Op::Attention { heads: 3 }, &[q, k, v, mask])?;
+        let y =
+            b.node(&at("attention"), Op::Attention(headstart_graph::Attention::new(3)), &[q, k, v, mask])?;
         let sum = b.node(&at("add"), Op::Add, &[x, y])?;
         let x1 = b.layer_norm(&at("norm"), sum, 1e-5)?;
         let y = b.linear(&at("up"), x1, 200)?;

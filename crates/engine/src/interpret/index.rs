@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::tensor::IndexingUpdateOp;
-use burn_backend::{IntDType, Slice};
+use burn_backend::{IntDType, Scalar, Shape, Slice};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::{AxisRange, ElementKind};
 
@@ -24,11 +24,21 @@ pub(super) fn select(x: T, axis: usize, index: usize) -> T {
     reshape(taken, &shape)
 }
 
-/// `offset, offset + 1, …` along the sequence of `ids [batch, sequence]`.
-pub(super) fn position_ids(ids: &T, offset: usize, device: &DispatchDevice) -> T {
-    let [n, s] = dims(ids)[..] else { unreachable!("ids are [batch, sequence]") };
-    let row = B::int_arange(offset as i64..(offset + s) as i64, device, IntDType::I64);
-    B::int_expand(B::int_reshape(row, [1, s].into()), [n, s].into())
+/// Positions along `ids [batch, sequence]`; with `padding_id` as RoBERTa counts them.
+pub(super) fn position_ids(ids: T, offset: usize, padding_id: Option<i64>, device: &DispatchDevice) -> T {
+    let [n, s] = dims(&ids)[..] else { unreachable!("the graph checked that ids are [batch, sequence]") };
+    match padding_id {
+        None => {
+            let row = from_i64(&[1, s], (offset as i64..(offset + s) as i64).collect(), device);
+            B::int_expand(row, Shape::new([n, s]))
+        }
+        Some(id) => {
+            let distance = B::int_abs(B::int_sub_scalar(ids, Scalar::Int(id)));
+            let kept = B::int_clamp(distance, Scalar::Int(0), Scalar::Int(1));
+            let counted = B::int_mul(B::int_cumsum(kept.clone(), 1), kept);
+            B::int_add_scalar(counted, Scalar::Int(offset as i64 - 1))
+        }
+    }
 }
 
 /// Indices that lie on an axis of `n` positions, negative ones counted from the end, flattened.

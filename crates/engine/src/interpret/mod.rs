@@ -3,6 +3,7 @@
 
 mod adapter;
 mod arithmetic;
+mod attention;
 pub(crate) mod constant;
 mod convolution;
 mod elementwise;
@@ -23,7 +24,7 @@ use headstart_graph::Op;
 pub(crate) use norm::l2_normalize;
 
 use crate::custom;
-use crate::tensor::{T, permute, scale};
+use crate::tensor::{T, dims, permute, scale};
 
 /// Inference, or training with its source of random masks.
 pub(crate) enum Mode<'a> {
@@ -130,9 +131,27 @@ pub(crate) fn apply(
         Op::Dropout { p } => random::dropout(x.take(), *p, mode, device),
         Op::DropPath { p } => random::drop_path(x.take(), *p, mode, device),
         Op::Embedding => index::embedding(x.take(), x.take(), device)?,
-        Op::PositionIds { offset } => index::position_ids(&x.take(), *offset, device),
-        Op::Attention { heads } => custom::attention(x.take(), x.take(), x.take(), x.optional(), *heads),
-        Op::MaskedMean => reduce::masked_mean(x.take(), x.take()),
+        Op::PositionIds { offset, padding_id } => index::position_ids(x.take(), *offset, *padding_id, device),
+        Op::Attention(a) => {
+            let qkv = [x.take(), x.take(), x.take()];
+            let drops = a.dropout > 0.0 && matches!(mode, Mode::Training { .. });
+            let drop = drops.then_some(|t| random::dropout(t, a.dropout, mode, device));
+            attention::attention(a, qkv, x.all(), drop, device)
+        }
+        Op::RelativePositionBias { distance_max, bidirectional, .. } => {
+            let (weight, lengths) = (x.take(), [&x.take(), &x.take()].map(|t| dims(t)[1]));
+            attention::relative_position_bias(weight, lengths, *distance_max, *bidirectional, device)
+        }
+        Op::DisentangledScores { heads, distance_max, log_buckets, by_key, scale, .. } => {
+            let (pair, heads, distance_max) = ((x.take(), x.take()), *heads, *distance_max);
+            attention::disentangled_scores(pair, heads, distance_max, *log_buckets, *by_key, *scale, device)
+        }
+        Op::MaskedMean => reduce::masked_mean(x.take(), x.optional()),
+        Op::MaskedMax => reduce::masked_max(x.take(), x.take()),
+        Op::MaskTokens => reduce::mask_tokens(x.take(), x.take()),
+        Op::RmsNorm { eps } => norm::rms_norm(x.take(), x.take(), *eps),
+        Op::GroupNorm { groups, eps } => norm::group_norm(x.take(), x.take(), x.take(), *groups, *eps),
+        Op::WeightNorm { axis } => norm::weight_norm(x.take(), x.take(), *axis),
         Op::L2Normalize => norm::l2_normalize(x.take()),
         Op::Constant { value } => constant::constant(value, device),
         Op::Sizes { dims, is_scalar } => constant::sizes(dims, *is_scalar, device),

@@ -6,7 +6,8 @@ use burn_dispatch::Dispatch as B;
 
 use headstart_graph::Reduction;
 
-use crate::tensor::{Kind, T, dims, kind, reshape};
+use super::attention::NEVER;
+use crate::tensor::{Kind, T, dims, kind, reshape, scale};
 
 /// A function of all elements along axes; all axes if none is named.
 pub(super) fn reduce(x: T, function: Reduction, axes: &[usize], keep_dims: bool) -> Result<T, String> {
@@ -85,11 +86,26 @@ pub(super) fn cum_sum(x: T, axis: usize, exclusive: bool, reverse: bool) -> Resu
     Ok(if reverse { flip(sum) } else { sum })
 }
 
-/// Mean over the sequence of `x [batch, sequence, width]` where `mask [batch, sequence]` is 1.
-pub(super) fn masked_mean(x: T, mask: T) -> T {
-    let [n, s, width] = dims(&x)[..] else { unreachable!("tokens are [batch, sequence, width]") };
+/// Mean over the tokens that the mask keeps, or over all.
+pub(super) fn masked_mean(x: T, mask: Option<T>) -> T {
+    let [n, s, width] = dims(&x)[..] else { unreachable!("the graph checked that tokens have three axes") };
+    let Some(mask) = mask else { return reshape(B::float_mean_dim(x, 1), &[n, width]) };
     let keep = reshape(B::int_into_float(mask, FloatDType::F32), &[n, s, 1]);
     let sum = B::float_sum_dim(B::float_mul(x, keep.clone()), 1);
     let count = B::float_clamp_min(B::float_sum_dim(keep, 1), Scalar::Float(1e-9));
     reshape(B::float_div(sum, count), &[n, width])
+}
+
+/// Largest value over the tokens that the mask keeps.
+pub(super) fn masked_max(x: T, mask: T) -> T {
+    let [n, s, width] = dims(&x)[..] else { unreachable!("the graph checked that tokens have three axes") };
+    let keep = reshape(B::int_into_float(mask, FloatDType::F32), &[n, s, 1]);
+    let never = scale(B::float_add_scalar(keep.clone(), Scalar::Float(-1.0)), -NEVER);
+    reshape(B::float_max_dim(B::float_add(B::float_mul(x, keep), never), 1), &[n, width])
+}
+
+/// Zeros where the mask is 0.
+pub(super) fn mask_tokens(x: T, mask: T) -> T {
+    let [n, s, _] = dims(&x)[..] else { unreachable!("the graph checked that tokens have three axes") };
+    B::float_mul(x, reshape(B::int_into_float(mask, FloatDType::F32), &[n, s, 1]))
 }

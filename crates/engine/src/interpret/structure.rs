@@ -19,12 +19,22 @@ pub(super) fn flatten(x: T, start: usize) -> T {
     reshape(x, &shape)
 }
 
-/// Joins values of any kinds along `axis`; they must be of one.
+/// Joins values of any kinds along `axis`; they must be of one.  On the other axes lengths of 1 are repeated.
 pub(super) fn concat(all: Vec<T>, axis: usize) -> Result<T, String> {
     let kinds: Vec<Kind> = all.iter().map(kind).collect();
     if kinds.windows(2).any(|k| k[0] != k[1]) {
         return Err(format!("values of different kinds are joined: {kinds:?}"));
     }
+    let mut whole = all.first().map(dims).unwrap_or_default();
+    for t in &all {
+        whole.iter_mut().zip(dims(t)).for_each(|(have, new)| *have = (*have).max(new));
+    }
+    let repeated = all.into_iter().map(|t| {
+        let mut shape = whole.clone();
+        shape[axis] = dims(&t)[axis];
+        expand(t, &shape)
+    });
+    let all: Vec<T> = repeated.collect();
     // An empty part adds nothing, and some devices cannot join it.
     let mut parts: Vec<T> = all.iter().filter(|t| dims(t)[axis] > 0).cloned().collect();
     match (parts.len(), all.into_iter().next()) {

@@ -15,8 +15,8 @@ use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, TargetRows, Task, Values};
 
 pub use cross_entropy::cross_entropy;
-pub use pieces::{add_scaled, host, mean_square_from, pair_loss, projected_square};
-pub use sequence::{last_axis_as_rows, span_loss};
+pub use pieces::{add_scaled, host, mean_square, mean_square_from, pair_loss, projected_square};
+pub use sequence::{ctc_loss, last_axis_as_rows, span_loss};
 
 use crate::tensor::{T, from_array, from_f32, scale, to_array};
 use crate::{Device, EngineError};

@@ -12,6 +12,12 @@ pub fn add_scaled(a: T, b: T, by: f64) -> T {
     B::float_add(reshape(a, &[1]), reshape(scale(b, by), &[1]))
 }
 
+/// Mean of the squares: a loss for a network without a head.
+pub fn mean_square(values: T) -> T {
+    let n = dims(&values).iter().product::<usize>().max(1);
+    scale(B::float_sum(B::float_mul(values.clone(), values)), 1.0 / n as f64)
+}
+
 /// Mean square of the difference from given values of the same shape.
 pub fn mean_square_from(x: T, from: &Array, device: &Device) -> T {
     let n = from.shape.iter().product::<usize>().max(1);

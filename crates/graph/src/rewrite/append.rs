@@ -1,4 +1,4 @@
-//! `append`: adds one node after a value.
+//! `append` and `extend`: add nodes behind a value.
 
 use crate::{Graph, GraphBuilder, GraphError, Op, ValueId};
 
@@ -21,9 +21,29 @@ pub fn append(
             known: graph.inputs().map(|(_, n, _)| n.to_string()).collect(),
         })?);
     }
+    extend(graph, |b| b.node(path, op, &inputs))
+}
+
+/// Goes on building: `build` adds nodes and parameters.  Returns the graph with what `build` returned; its outputs stay.
+///
+/// ```
+/// use headstart_graph::{GraphBuilder, Op, rewrite};
+/// let mut b = GraphBuilder::new("tiny");
+/// let x = b.image("image", [3, 8, 8]);
+/// let x = b.global_avg_pool("pool", x)?;
+/// let graph = b.finish([("features", x)])?;
+/// let (longer, y) = rewrite::extend(&graph, |b| b.linear("dense", graph.output(), 5))?;
+/// assert_eq!(longer.value(y).shape.to_string(), "[batch, 5]");
+/// assert_eq!(longer.output(), graph.output());
+/// # Ok::<(), headstart_graph::GraphError>(())
+/// ```
+pub fn extend<T>(
+    graph: &Graph,
+    build: impl FnOnce(&mut GraphBuilder) -> Result<T, GraphError>,
+) -> Result<(Graph, T), GraphError> {
     let outputs: Vec<(String, ValueId)> = graph.outputs().iter().map(|o| (o.name.clone(), o.value)).collect();
     let mut b = GraphBuilder::resume(graph.clone());
-    let made = b.node(path, op, &inputs)?;
+    let made = build(&mut b)?;
     let graph = b.finish(outputs.iter().map(|(name, value)| (name.as_str(), *value)))?;
     Ok((graph, made))
 }

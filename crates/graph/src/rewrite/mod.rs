@@ -12,7 +12,7 @@ mod resize;
 mod tap;
 
 pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magnitudes};
-pub use append::append;
+pub use append::{append, extend};
 pub use cut::{cut, cut_at};
 pub use fold::fold;
 pub use freeze::{FreezeMask, Group, Part, groups, is_adapters, params_of};

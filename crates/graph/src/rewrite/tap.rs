@@ -51,7 +51,7 @@ pub fn tap_at(graph: &Graph, path: &str) -> Result<Tap, GraphError> {
 
 impl Tap {
     /// Adds what makes one vector an example out of the tap: mean over height and width for an image, mean over the
-    /// tokens that `attention_mask` keeps for a text.  Returns the graph and the `[batch, width]` value.
+    /// tokens that `attention_mask` keeps (all, where the graph has no mask) for a sequence.  Returns the graph and the `[batch, width]` value.
     pub(crate) fn pooled(self, graph: Graph) -> Result<(GraphBuilder, ValueId), GraphError> {
         let mask = graph.inputs().find(|(_, name, _)| *name == "attention_mask").map(|(id, _, _)| id);
         let rank = graph.value(self.value).shape.rank();
@@ -59,6 +59,7 @@ impl Tap {
         let value = match (rank, mask) {
             (4, _) => b.global_avg_pool("tap.pool", self.value)?,
             (3, Some(mask)) => b.node("tap.mean", Op::MaskedMean, &[self.value, mask])?,
+            (3, None) => b.node("tap.mean", Op::MaskedMean, &[self.value])?,
             _ => self.value,
         };
         Ok((b, value))

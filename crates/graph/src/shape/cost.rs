@@ -41,7 +41,8 @@ pub fn multiply_adds(graph: &Graph, sequence: usize) -> u64 {
                     let steps = size(&shape(0).0[0]) * size(&shape(0).0[1]);
                     steps * (count(shape(1)) + count(shape(2)))
                 }
-                Op::Attention { .. } => 2 * out * size(&shape(1).0[1]),
+                Op::Attention(_) => 2 * out * size(&shape(1).0[1]),
+                Op::DisentangledScores { .. } => count(shape(0)) * size(&shape(1).0[0]),
                 _ => 0,
             }
         })

@@ -1,4 +1,4 @@
-//! Shapes of matrix products, attention, look-ups, and of what holds a vector of parameters.
+//! Shapes of matrix products, look-ups, and of what holds a vector of parameters.
 
 use super::broadcast;
 use crate::{Dim, Shape};
@@ -100,17 +100,6 @@ pub(super) fn embedding(weight: &Shape, ids: &Shape) -> Result<Shape, String> {
     let mut dims = ids.0.clone();
     dims.push(weight.0[1].clone());
     Ok(Shape(dims))
-}
-
-/// `q, k, v [batch, sequence, width]`.
-pub(super) fn attention(inputs: &[&Shape], heads: usize) -> Result<Shape, String> {
-    let x = inputs[0];
-    x.of_rank(3)?;
-    let divides = heads != 0 && x.last()?.is_multiple_of(heads);
-    if inputs[1] != inputs[2] || !divides || x.width() != inputs[1].width() {
-        return Err(format!("q, k and v must agree and divide into {heads} heads"));
-    }
-    Ok(x.clone())
 }
 
 /// False only for two different numbers: symbols may turn out to be equal.

@@ -4,6 +4,7 @@ mod cost;
 mod dense;
 mod index;
 mod recurrent;
+mod sequence;
 mod structure;
 mod window;
 
@@ -159,9 +160,9 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         | Op::Tanh
         | Op::Dropout { .. }
         | Op::DropPath { .. }
-        | Op::L2Normalize
         | Op::Scale { .. }
-        | Op::PositionIds { .. } => Ok(x.clone()),
+        | Op::L2Normalize => Ok(x.clone()),
+        Op::PositionIds { offset, padding_id } => sequence::position_ids(x, *offset, *padding_id),
         Op::Softmax { axis } => x.axis(*axis).map(|_| x.clone()),
         Op::MaxPool2d { kernel, stride, padding, ceil_mode }
         | Op::AvgPool2d { kernel, stride, padding, ceil_mode, .. } => {
@@ -177,7 +178,18 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         Op::Concat { axis } => structure::concat(inputs, *axis),
         Op::Select { axis, index } => structure::select(x, *axis, *index),
         Op::Embedding => dense::embedding(x, inputs[1]),
-        Op::Attention { heads } => dense::attention(inputs, *heads),
+        Op::Attention(a) => sequence::attention(a, inputs),
+        Op::RelativePositionBias { buckets, distance_max, bidirectional } => {
+            sequence::relative_position_bias(*buckets, *distance_max, *bidirectional, inputs)
+        }
+        Op::DisentangledScores { heads, span, distance_max, log_buckets, .. } => {
+            sequence::disentangled_scores(*heads, *span, *distance_max, *log_buckets, inputs)
+        }
+        Op::MaskedMean | Op::MaskedMax => sequence::pooled(inputs),
+        Op::MaskTokens => sequence::mask_tokens(inputs),
+        Op::RmsNorm { .. } => dense::vector(x.last()?, inputs[1], "weight").map(|()| x.clone()),
+        Op::GroupNorm { groups, .. } => sequence::group_norm(*groups, inputs),
+        Op::WeightNorm { axis } => sequence::weight_norm(*axis, inputs),
         Op::Constant { value } => Ok(Shape::fixed(value.shape())),
         Op::Sizes { dims, is_scalar } => structure::sizes(dims, *is_scalar),
         Op::Range { length, .. } => Ok(Shape(vec![length.clone()])),
@@ -205,10 +217,6 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         }
         Op::Resize { axes, sizes, .. } => structure::resize(x, axes, sizes),
         Op::Recurrent { cell, direction } => recurrent::recurrent(inputs, *cell, *direction),
-        Op::MaskedMean => {
-            x.of_rank(3)?;
-            Ok(Shape(vec![x.0[0].clone(), x.0[2].clone()]))
-        }
     }
 }
 

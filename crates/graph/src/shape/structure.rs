@@ -31,19 +31,26 @@ pub(super) fn transpose(x: &Shape, perm: &[usize]) -> Result<Shape, String> {
     Ok(Shape(perm.iter().map(|&i| x.0[i].clone()).collect()))
 }
 
-/// Joins along `axis`.
+/// Joins along `axis`; on the other axes a length of 1 is repeated.
 pub(super) fn concat(inputs: &[&Shape], axis: usize) -> Result<Shape, String> {
     let x = inputs[0];
     x.axis(axis)?;
     let mut total = Expr::number(0);
+    let mut dims = x.0.clone();
     for s in inputs {
-        let same = s.rank() == x.rank() && (0..x.rank()).all(|i| i == axis || may_equal(&s.0[i], &x.0[i]));
-        if !same {
-            return Err(format!("all dimensions but axis {axis} must agree"));
+        if s.rank() != x.rank() {
+            return Err("all inputs must have as many dimensions".into());
+        }
+        for (i, (dim, new)) in dims.iter_mut().zip(&s.0).enumerate().filter(|(i, _)| *i != axis) {
+            match (&*dim, new) {
+                (_, Dim::Fixed(1)) => {}
+                (Dim::Fixed(1), _) | (Dim::Symbol(_), Dim::Fixed(_)) => *dim = new.clone(),
+                (have, new) if may_equal(have, new) => {}
+                (have, new) => return Err(format!("{have} and {new} do not agree on axis {i}")),
+            }
         }
         total = total.add(&Expr::from(&s.0[axis])).ok_or(TOO_MANY)?;
     }
-    let mut dims = x.0.clone();
     dims[axis] = total.to_dim().ok_or(TOO_MANY)?;
     Ok(Shape(dims))
 }

@@ -16,17 +16,52 @@ LR = 1e-3
 U64 = np.uint64
 # Square images, pixels; small ones where the network allows it keep the checks quick.
 TORCHVISION = dict(alexnet=224, vgg16=224, vgg11_bn=64, resnet18=224, resnet34=96, resnet50=224, wide_resnet50_2=64, resnext50_32x4d=64,
-                   inception_v3=299, squeezenet1_0=96, squeezenet1_1=224, mobilenet_v2=224, efficientnet_b0=224, efficientnet_b1=96, efficientnet_b2=96)
-TIMM = dict(tf_efficientnet_lite0=224, efficientnet_b0=96, tf_efficientnet_b1=97, efficientnet_lite0=96, tf_efficientnet_lite2=97, mobilenetv2_100=96)
+                   inception_v3=299, squeezenet1_0=96, squeezenet1_1=224, mobilenet_v2=224, efficientnet_b0=224, efficientnet_b1=96, efficientnet_b2=96,
+                   densenet121=64, convnext_tiny=64, vit_b_32=64)
+TIMM = dict(tf_efficientnet_lite0=224, efficientnet_b0=96, tf_efficientnet_b1=97, efficientnet_lite0=96, tf_efficientnet_lite2=97, mobilenetv2_100=96,
+            convnext_atto=64, convnext_tiny=64, vit_tiny_patch16_224=64)
 EXTRA = dict(resnet101=64, resnet152=64, wide_resnet101_2=64, resnext101_32x8d=64, vgg19_bn=64, efficientnet_b4=96)  # big: not kept here
-HEADS = dict(sequence="BertForSequenceClassification", token="BertForTokenClassification", question="BertForQuestionAnswering")
-BERT = {  # name: (head, overrides of BertConfig)
-    "bert-base": ("sequence", dict(num_labels=3)),
-    "minilm-l6": ("sequence", dict(num_labels=3, hidden_size=384, num_hidden_layers=6, intermediate_size=1536)),
-    "bert-tiny": ("sequence", dict(num_labels=3, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)),
-    "bert-tiny-gelu-new": ("sequence", dict(num_labels=3, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512, hidden_act="gelu_new", layer_norm_eps=1e-5)),
-    "bert-qa": ("question", dict(num_hidden_layers=4)),
-    "bert-ner": ("token", dict(num_hidden_layers=4, num_labels=9)),
+
+# name: (what `transformers` calls it before `Config`, its class with a head, overrides of its configuration)
+BERT_TINY = dict(num_labels=3, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)
+TINY = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96)
+TEXT = dict(vocab_size=400, max_position_embeddings=64)
+DEBERTA = dict(relative_attention=True, position_buckets=8, norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type="p2c|c2p", position_biased_input=False)
+DISTIL = dict(vocab_size=400, max_position_embeddings=64, dim=64, n_layers=3, n_heads=4, hidden_dim=96)
+T5 = dict(vocab_size=400, d_model=48, d_kv=16, d_ff=96, num_layers=2, num_heads=4, relative_attention_max_distance=20, decoder_start_token_id=0)
+WAV = dict(conv_dim=(24,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, vocab_size=32, mask_time_prob=0.0, layerdrop=0.0, apply_spec_augment=False,
+           hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0)
+WHISPER = dict(vocab_size=99, num_mel_bins=16, d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48, decoder_layers=1, decoder_attention_heads=4,
+               decoder_ffn_dim=32, max_source_positions=40, classifier_proj_size=24, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+TRANSFORMERS = {
+    "bert-base": ("Bert", "ForSequenceClassification", dict(num_labels=3)),
+    "minilm-l6": ("Bert", "ForSequenceClassification", dict(num_labels=3, hidden_size=384, num_hidden_layers=6, intermediate_size=1536)),
+    "bert-tiny": ("Bert", "ForSequenceClassification", BERT_TINY),
+    "bert-tiny-gelu-new": ("Bert", "ForSequenceClassification", {**BERT_TINY, "hidden_act": "gelu_new", "layer_norm_eps": 1e-5}),
+    "bert-qa": ("Bert", "ForQuestionAnswering", dict(num_hidden_layers=4)),
+    "bert-ner": ("Bert", "ForTokenClassification", dict(num_hidden_layers=4, num_labels=9)),
+    "distilbert-tiny": ("DistilBert", "ForSequenceClassification", dict(num_labels=3, **DISTIL)),
+    "distilbert-tiny-qa": ("DistilBert", "ForQuestionAnswering", DISTIL),
+    "roberta-tiny": ("Roberta", "ForSequenceClassification", dict(num_labels=3, layer_norm_eps=1e-5, type_vocab_size=1, **TINY, **TEXT)),
+    "xlm-roberta-tiny-ner": ("XLMRoberta", "ForTokenClassification", dict(num_labels=9, **TINY, **TEXT)),
+    "electra-tiny": ("Electra", "ForSequenceClassification", dict(num_labels=3, embedding_size=32, **TINY, **TEXT)),
+    "electra-tiny-ner": ("Electra", "ForTokenClassification", dict(num_labels=9, embedding_size=64, **TINY, **TEXT)),
+    "mpnet-tiny": ("MPNet", "ForSequenceClassification", dict(num_labels=3, **TINY, **TEXT)),
+    "albert-tiny": ("Albert", "ForSequenceClassification", dict(num_labels=3, embedding_size=32, **TINY, **TEXT)),
+    "albert-tiny-groups": ("Albert", "ForSequenceClassification", dict(num_labels=3, embedding_size=32, num_hidden_groups=2, inner_group_num=2, **TINY, **TEXT)),
+    "deberta-v3-tiny": ("DebertaV2", "ForSequenceClassification", dict(num_labels=3, **DEBERTA, **TINY, **TEXT)),
+    "deberta-v2-tiny-conv": ("DebertaV2", "ForSequenceClassification", {**dict(num_labels=3, conv_kernel_size=3, conv_act="gelu", **TINY, **TEXT), **DEBERTA, "share_att_key": False, "position_biased_input": True, "type_vocab_size": 2}),
+    "deberta-v2-tiny-linear": ("DebertaV2", "ForTokenClassification", dict(num_labels=9, relative_attention=True, max_relative_positions=16, pos_att_type=["c2p"], **TINY, **TEXT)),
+    "t5-tiny": ("T5", "ForConditionalGeneration", T5),
+    "t5-tiny-gated": ("T5", "EncoderModel", dict(feed_forward_proj="gated-gelu", **T5)),
+    "vit-tiny": ("ViT", "ForImageClassification", dict(num_labels=3, image_size=32, patch_size=8, **TINY)),
+    "vit-tiny-model": ("ViT", "Model", dict(image_size=32, patch_size=8, qkv_bias=False, **TINY)),
+    "deit-tiny": ("DeiT", "ForImageClassification", dict(num_labels=3, image_size=32, patch_size=8, **TINY)),
+    "deit-tiny-teacher": ("DeiT", "ForImageClassificationWithTeacher", dict(num_labels=3, image_size=32, patch_size=8, **TINY)),
+    "convnext-tiny-hf": ("ConvNext", "ForImageClassification", dict(num_labels=3, hidden_sizes=[16, 24, 32], depths=[1, 2, 1], num_stages=3, image_size=64)),
+    "wav2vec2-tiny": ("Wav2Vec2", "ForCTC", dict(**WAV, **TINY)),
+    "wav2vec2-tiny-stable": ("Wav2Vec2", "ForSequenceClassification", dict(num_labels=3, classifier_proj_size=24, feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True, **WAV, **TINY)),
+    "whisper-tiny-encoder": ("Whisper", "ForAudioClassification", dict(num_labels=3, **WHISPER)),
 }
 
 def fnv1a64(text):
@@ -83,9 +118,12 @@ def classifier(model, run, labels):
     return {**rec, "sgd": dict(lr=LR, momentum=0.9, weight_decay=1e-4, train_losses=losses, eval_loss_after=after)}
 
 def image_model(name):
-    if name.startswith("timm/"): return filled(timm.create_model(name[5:], num_classes=10)), TIMM[name[5:]], "timm"
+    if name.startswith("timm/"):
+        kw = dict(img_size=TIMM[name[5:]]) if name.startswith("timm/vit") else {}
+        return filled(timm.create_model(name[5:], num_classes=10, **kw)), TIMM[name[5:]], "timm"
     kw = dict(init_weights=False, aux_logits=True, transform_input=False) if name == "inception_v3" else {}
-    if name.startswith("efficientnet"): kw = dict(stochastic_depth_prob=0.0)
+    if name.startswith(("efficientnet", "convnext")): kw = dict(stochastic_depth_prob=0.0)
+    if name.startswith("vit"): kw = dict(image_size=TORCHVISION[name])
     return filled(getattr(torchvision.models, name)(weights=None, num_classes=10, **kw)), {**TORCHVISION, **EXTRA}[name], "torchvision"
 
 def make_image(name):
@@ -96,28 +134,59 @@ def make_image(name):
     n = sum(p.numel() for p in model.parameters())
     return dict(input=["image", 2, size_px], labels=[3, 7], source=source, **classifier(model, run, torch.tensor([3, 7])), n_parameters=n)
 
-def make_bert(name):
-    head, overrides = BERT[name]; config = transformers.BertConfig(**overrides); config._attn_implementation = "eager"
-    model = filled(getattr(transformers, HEADS[head])(config)).eval(); ids = tokens(2, 24, config.vocab_size)
-    rec = dict(source="transformers", config_class="BertConfig", model_class=HEADS[head], overrides=overrides, n_parameters=sum(p.numel() for p in model.parameters()))
-    if head == "sequence":
+def trained_by(loss, model, **answers):
+    """What a loss of the model's own gives: for heads without classes by row."""
+    loss.backward()
+    return {**answers, "loss": loss.item(), "grad_norms_eval": grad_norms(model)}
+
+def make_transformers(name):
+    family, head, overrides = TRANSFORMERS[name]
+    config = getattr(transformers, f"{family}Config")(**overrides); config._attn_implementation = "eager"
+    model = filled(getattr(transformers, family + head)(config)).eval()
+    n = sum(p.numel() for p in model.parameters())
+    rec = dict(source="transformers", config_class=f"{family}Config", model_class=family + head, overrides=overrides, n_parameters=n)
+    classes = torch.tensor([2, 0]); by_class = dict(labels=classes.tolist())
+    if family in ("ViT", "DeiT", "ConvNext"):
+        rec.update(input=["image", 2, config.image_size]); x = image(2, config.image_size)
+        if head == "Model":
+            out = model(x).last_hidden_state
+            return {**rec, **trained_by(out.square().mean(), model, hidden_stats=stats(out))}
+        return {**rec, **by_class, **classifier(model, lambda m: m(x).logits, classes)}
+    if family == "Wav2Vec2":
+        rec.update(input=["waveform", 2, 2000]); x = torch.from_numpy((2 * uniform("input", 2 * 2000) - 1).astype(np.float32)).reshape(2, 2000)
+        if head == "ForCTC":
+            labels = torch.tensor([[5, 9], [7, 2]]); out = model(x, labels=labels)
+            rec = trained_by(out.loss, model, **rec, labels=labels.tolist(), logits_stats=stats(out.logits), frames=out.logits.shape[1])
+            return {"ctc_loss": rec.pop("loss"), **rec}
+        return {**rec, **by_class, **classifier(model, lambda m: m(x).logits, classes)}
+    if family == "Whisper":
+        shape = (2, config.num_mel_bins, 2 * config.max_source_positions); rec.update(input=["mel", *shape])
+        x = torch.from_numpy((2 * uniform("input", math.prod(shape)) - 1).astype(np.float32)).reshape(shape)
+        return {**rec, **by_class, **classifier(model, lambda m: m(x).logits, classes)}
+    if family == "T5":
+        ids = tokens(2, 30, config.vocab_size); rec.update(input_ids=ids.tolist())
+        if head == "EncoderModel":
+            out = model(ids).last_hidden_state
+            return {**rec, **trained_by(out.square().mean(), model, hidden_stats=stats(out))}
+        labels = torch.from_numpy((uniform("target", 2 * 24) * config.vocab_size).astype(np.int64)).reshape(2, 24); out = model(input_ids=ids, labels=labels)
+        return trained_by(out.loss, model, **rec, labels=labels.tolist(), logits_stats=stats(out.logits))
+    ids = tokens(2, 24, config.vocab_size)
+    if head == "ForSequenceClassification":
         ids[ids == config.pad_token_id] = 5; mask = torch.ones_like(ids); mask[1, 16:] = 0; ids[1, 16:] = config.pad_token_id or 0
         hidden = stats(model.base_model(ids, attention_mask=mask).last_hidden_state[0])
-        rec.update(input_ids=ids.tolist(), attention_mask=mask.tolist(), labels=[2, 0], last_hidden_stats_first_sequence=hidden)
-        return {**rec, **classifier(model, lambda m: m(ids, attention_mask=mask).logits, torch.tensor([2, 0]))}
-    if head == "question":
-        out = model(ids, start_positions=torch.tensor([3, 5]), end_positions=torch.tensor([6, 9])); out.loss.backward()
-        rec.update(input_ids=ids.tolist(), start=out.start_logits.tolist(), end=out.end_logits.tolist())
-    else:
-        labels = tokens(2, 24, 9); out = model(ids, labels=labels); out.loss.backward()
-        rec.update(input_ids=ids.tolist(), labels=labels.tolist(), logits_first=out.logits[0, 0].tolist())
-    return {**rec, "loss": out.loss.item(), "grad_norms_eval": grad_norms(model)}
+        rec.update(input_ids=ids.tolist(), attention_mask=mask.tolist(), **by_class, last_hidden_stats_first_sequence=hidden)
+        return {**rec, **classifier(model, lambda m: m(ids, attention_mask=mask).logits, classes)}
+    if head == "ForQuestionAnswering":
+        out = model(ids, start_positions=torch.tensor([3, 5]), end_positions=torch.tensor([6, 9]))
+        return trained_by(out.loss, model, **rec, input_ids=ids.tolist(), start=out.start_logits.tolist(), end=out.end_logits.tolist())
+    labels = tokens(2, 24, 9); out = model(ids, labels=labels)
+    return trained_by(out.loss, model, **rec, input_ids=ids.tolist(), labels=labels.tolist(), logits_first=out.logits[0, 0].tolist())
 
 def main():
-    folder, names = sys.argv[1], sys.argv[2:] or [*TORCHVISION, *(f"timm/{n}" for n in TIMM), *BERT]
+    folder, names = sys.argv[1], sys.argv[2:] or [*TORCHVISION, *(f"timm/{n}" for n in TIMM), *TRANSFORMERS]
     versions = {m.__name__: m.__version__ for m in (torch, torchvision, timm, transformers)}
     for name in names:
-        torch.manual_seed(0); rec = make_bert(name) if name in BERT else make_image(name)
+        torch.manual_seed(0); rec = make_transformers(name) if name in TRANSFORMERS else make_image(name)
         with open(f"{folder}/{name.replace('/', '_')}.json", "w") as f: f.write(json.dumps({"name": name, **versions, **rec}, separators=(",", ":")) + "\n")
         print(name, "ok", flush=True)
 

@@ -1,8 +1,8 @@
 //! From our operators to ONNX's.
 
 use headstart_graph::{
-    AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Graph, Interpolation, Node, Op,
-    PadMode, Padding, Reduction, Rounding, Unary,
+    Attention, AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Graph, Interpolation,
+    Node, Op, PadMode, Padding, Reduction, Rounding, Unary,
 };
 
 use super::super::proto::Attribute;
@@ -125,6 +125,10 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         Op::MatMul => plain(e, "MatMul", Vec::new()),
         Op::Add => plain(e, "Add", Vec::new()),
         Op::Mul => plain(e, "Mul", Vec::new()),
+        Op::Scale { by } => {
+            let by = e.float(*by);
+            e.one("Mul", n.path, &[n.x(), &by], Vec::new())
+        }
         Op::Concat { axis } => plain(e, "Concat", vec![int("axis", *axis as i64)]),
         Op::Select { axis, index } => {
             let at = e.int(*index as i64);
@@ -133,7 +137,10 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         // What only training does is not written.
         Op::Dropout { .. } | Op::DropPath { .. } => n.x().to_string(),
         Op::Embedding => plain(e, "Gather", vec![int("axis", 0)]),
-        Op::PositionIds { offset } => {
+        Op::PositionIds { padding_id: Some(_), .. } => {
+            return Err("positions that skip padding have no ONNX form here".into());
+        }
+        Op::PositionIds { offset, padding_id: None } => {
             let (zero, one, axis) = (e.int(0), e.int(1), e.int(1));
             let zeros = e.one("Mul", &n.part("zeros"), &[n.x(), &zero], Vec::new());
             let ones = e.one("Add", &n.part("ones"), &[&zeros, &one], Vec::new());
@@ -141,7 +148,7 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
             let offset = e.int(*offset as i64 - 1);
             e.one("Add", n.path, &[&count, &offset], Vec::new())
         }
-        Op::Attention { heads } => attention(e, n, *heads)?,
+        Op::Attention(a) => attention(e, n, a)?,
         Op::MaskedMean => masked_mean(e, n),
         Op::L2Normalize => {
             let last = n.rank() - 1;
@@ -311,7 +318,11 @@ fn adaptive_pool(e: &mut Emitter, n: &Written<'_>, size: [usize; 2]) -> Result<S
     Ok(e.one("MatMul", n.path, &[&rows, &narrow], Vec::new()))
 }
 
-fn attention(e: &mut Emitter, n: &Written<'_>, heads: usize) -> Result<String, String> {
+fn attention(e: &mut Emitter, n: &Written<'_>, a: &Attention) -> Result<String, String> {
+    if a.causal {
+        return Err("causal attention has no ONNX form here".into());
+    }
+    let heads = a.heads;
     let width = n.dims[0][2].fixed().ok_or("its width must be known")?;
     let mut split = |i: usize, name: &str| -> Result<String, String> {
         let shape = [&n.dims[i][..2], &[Dim::Fixed(heads), Dim::Fixed(width / heads)]].concat();
@@ -320,16 +331,20 @@ fn attention(e: &mut Emitter, n: &Written<'_>, heads: usize) -> Result<String, S
         Ok(e.one("Transpose", &n.part(name), &[&x], vec![ints("perm", perm)]))
     };
     let (q, k, v) = (split(0, "q")?, split(1, "k")?, split(2, "v")?);
-    let scale = e.float(1.0 / ((width / heads) as f64).sqrt());
+    let scale = e.float(a.scale.unwrap_or(1.0 / ((width / heads) as f64).sqrt()));
     let q = e.one("Mul", &n.part("q.scaled"), &[&q, &scale], Vec::new());
     let mut scores = e.one("MatMul", &n.part("scores"), &[&q, &k], Vec::new());
-    if let Some(mask) = n.names.get(3) {
+    let n_plain = n.names.len() - usize::from(a.bias);
+    if let Some(mask) = n.names[..n_plain].get(3) {
         let keep = e.cast(&n.part("keep"), mask, ElementKind::Float);
         let (one, low, axes) = (e.float(1.0), e.float(1e9), e.ints(&[1, 2]));
         let off = e.one("Sub", &n.part("off"), &[&keep, &one], Vec::new());
         let bias = e.one("Mul", &n.part("bias"), &[&off, &low], Vec::new());
         let bias = e.one("Unsqueeze", &n.part("bias.axes"), &[&bias, &axes], Vec::new());
         scores = e.one("Add", &n.part("masked"), &[&scores, &bias], Vec::new());
+    }
+    if let (true, Some(bias)) = (a.bias, n.names.last()) {
+        scores = e.one("Add", &n.part("biased"), &[&scores, bias], Vec::new());
     }
     let weights = e.one("Softmax", &n.part("softmax"), &[&scores], vec![int("axis", 3)]);
     let mixed = e.one("MatMul", &n.part("mixed"), &[&weights, &v], Vec::new());
@@ -338,6 +353,9 @@ fn attention(e: &mut Emitter, n: &Written<'_>, heads: usize) -> Result<String, S
 }
 
 fn masked_mean(e: &mut Emitter, n: &Written<'_>) -> String {
+    if n.names.len() == 1 {
+        return reduce(e, n.path, n.x(), Reduction::Mean, &[1], false);
+    }
     let keep = e.cast(&n.part("keep"), &n.names[1], ElementKind::Float);
     let axis = e.ints(&[2]);
     let column = e.one("Unsqueeze", &n.part("column"), &[&keep, &axis], Vec::new());

@@ -1,0 +1,163 @@
+//! Attention, and what is added to its scores by distance.
+
+use burn_backend::ops::{FloatTensorOps, IntTensorOps};
+use burn_backend::{FloatDType, Scalar, Shape};
+use burn_dispatch::{Dispatch as B, DispatchDevice};
+use headstart_graph::Attention;
+
+use crate::custom;
+use crate::tensor::{T, dims, from_f32, from_i64, reshape, scale};
+
+/// Added to a score, it makes its exponential exactly 0.
+pub(super) const NEVER: f64 = -1e9;
+
+/// `softmax(scale·q·kᵀ + masks + bias)·v`; `drop` is dropout of the probabilities, where there is any.
+pub(super) fn attention(
+    a: &Attention,
+    [query, key, value]: [T; 3],
+    mut rest: Vec<T>,
+    drop: Option<impl FnOnce(T) -> T>,
+    device: &DispatchDevice,
+) -> T {
+    let bias = if a.bias { rest.pop() } else { None };
+    let (q, k) = (dims(&query), dims(&key));
+    let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
+    let factor = a.scale.unwrap_or(1.0 / ((width / a.heads) as f64).sqrt());
+    if bias.is_none() && !a.causal && drop.is_none() {
+        return custom::attention([query, key, value], rest.pop(), a.heads, factor);
+    }
+    let query = if factor == 1.0 { query } else { scale(query, factor) };
+    let mut scores = B::float_matmul(split(query, a.heads), B::float_transpose(split(key, a.heads)));
+    if let Some(bias) = bias {
+        scores = B::float_add(scores, bias);
+    }
+    if let Some(mask) = rest.pop() {
+        let keep = B::int_into_float(mask, FloatDType::F32);
+        let never = scale(B::float_add_scalar(keep, Scalar::Float(-1.0)), -NEVER);
+        scores = B::float_add(scores, reshape(never, &[n, 1, 1, s_k]));
+    }
+    if a.causal {
+        let never =
+            (0..s_q * s_k).map(|at| if at % s_k > at / s_k { NEVER as f32 } else { 0.0 }).collect::<Vec<_>>();
+        scores = B::float_add(scores, from_f32(&[1, 1, s_q, s_k], never, device));
+    }
+    let probabilities = custom::softmax(scores, 3);
+    let kept = match drop {
+        Some(drop) => drop(probabilities),
+        None => probabilities,
+    };
+    let mixed = B::float_matmul(kept, split(value, a.heads));
+    reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
+}
+
+/// `[batch, sequence, width]` → `[batch, heads, sequence, width/heads]`.
+fn split(t: T, heads: usize) -> T {
+    let [n, s, width] = dims(&t)[..] else { unreachable!("the graph checked that tokens have three axes") };
+    B::float_permute(reshape(t, &[n, s, heads, width / heads]), &[0, 2, 1, 3])
+}
+
+/// Rows of `weight [buckets, heads]` by distance → `[1, heads, queries, keys]`.
+pub(super) fn relative_position_bias(
+    weight: T,
+    [s_q, s_k]: [usize; 2],
+    distance_max: usize,
+    bidirectional: bool,
+    device: &DispatchDevice,
+) -> T {
+    let [buckets, heads] = dims(&weight)[..] else { unreachable!("the graph checked the weight") };
+    let rows = (0..s_q * s_k)
+        .map(|at| {
+            let distance = (at % s_k) as i64 - (at / s_k) as i64;
+            bucket(distance, buckets, distance_max, bidirectional)
+        })
+        .collect::<Vec<_>>();
+    let taken = B::float_select(weight, 0, from_i64(&[s_q * s_k], rows, device));
+    B::float_permute(reshape(taken, &[1, s_q, s_k, heads]), &[0, 3, 1, 2])
+}
+
+/// The bucket of `key − query` position (Raffel et al., 2020, section 2.1), rounded in f32 as the reference does.
+fn bucket(distance: i64, buckets: usize, distance_max: usize, bidirectional: bool) -> i64 {
+    let (n, base, distance) = if bidirectional {
+        let n = buckets as i64 / 2;
+        (n, if distance > 0 { n } else { 0 }, distance.abs())
+    } else {
+        (buckets as i64, 0, (-distance).max(0))
+    };
+    let exact = n / 2;
+    if distance < exact {
+        return base + distance;
+    }
+    let octaves = (distance as f32 / exact as f32).ln() / (distance_max as f64 / exact as f64).ln() as f32;
+    base + (exact + (octaves * (n - exact) as f32) as i64).min(n - 1)
+}
+
+/// Which of the `2·span` rows a distance `i − j` reads in disentangled attention (He et al., 2021), rounded in f32 as
+/// the reference does.
+fn row(distance: i64, span: usize, distance_max: usize, log_buckets: bool) -> i64 {
+    let span = span as i64;
+    let mid = span / 2;
+    let kept = if log_buckets && distance.abs() > mid {
+        let far = (distance.abs() as f32 / mid as f32).ln() / ((distance_max - 1) as f32 / mid as f32).ln();
+        ((far * (mid - 1) as f32).ceil() as i64 + mid) * distance.signum()
+    } else {
+        distance
+    };
+    (kept + span).clamp(0, 2 * span - 1)
+}
+
+/// What the positions' vectors say of each pair → `[batch, heads, sequence, sequence]`.
+pub(super) fn disentangled_scores(
+    (x, positions): (T, T),
+    heads: usize,
+    distance_max: usize,
+    log_buckets: bool,
+    by_key: bool,
+    factor: f64,
+    device: &DispatchDevice,
+) -> T {
+    let [n, s, width] = dims(&x)[..] else { unreachable!("the graph checked that tokens have three axes") };
+    let rows = dims(&positions)[0];
+    let positions = split(reshape(positions, &[1, rows, width]), heads);
+    let every = B::float_matmul(split(scale(x, factor), heads), B::float_transpose(positions));
+    // Row i of `every` has i's score at each distance.  By key it is j's, at the distance of (i, j).
+    let wanted = (0..s * s)
+        .map(|at| {
+            let distance = (at / s) as i64 - (at % s) as i64;
+            row(if by_key { -distance } else { distance }, rows / 2, distance_max, log_buckets)
+        })
+        .collect();
+    let wanted = B::int_expand(from_i64(&[1, 1, s, s], wanted, device), Shape::new([n, heads, s, s]));
+    let scores = B::float_gather(3, every, wanted);
+    if by_key { B::float_swap_dims(scores, 2, 3) } else { scores }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `_relative_position_bucket` of transformers' T5, 32 buckets, 128 positions.
+    #[test]
+    fn buckets_are_the_references() {
+        let distances =
+            [-200, -128, -91, -64, -32, -16, -12, -9, -8, -7, -1, 0, 1, 7, 8, 11, 16, 23, 32, 64, 127, 300];
+        let both = distances.map(|d| bucket(d, 32, 128, true));
+        assert_eq!(both, [15, 15, 15, 14, 12, 10, 9, 8, 8, 7, 1, 0, 17, 23, 24, 24, 26, 27, 28, 30, 31, 31]);
+        let one_way = distances.map(|d| bucket(d, 32, 128, false));
+        assert_eq!(one_way, [31, 31, 29, 26, 21, 16, 12, 9, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let every: i64 = (-600..=600).zip(1..).map(|(d, i)| bucket(d, 32, 128, true) * i).sum();
+        assert_eq!(every, 19_105_790);
+    }
+
+    /// `make_log_bucket_position` of transformers' DeBERTa-v2, 256 buckets, 512 positions, clipped.
+    #[test]
+    fn disentangled_rows_are_the_references() {
+        let distances =
+            [-511, -300, -256, -200, -129, -128, -127, -1, 0, 1, 128, 129, 140, 200, 256, 400, 511];
+        let rows = distances.map(|d| row(d, 256, 512, true));
+        assert_eq!(rows, [1, 49, 64, 87, 127, 128, 129, 255, 256, 257, 384, 385, 393, 425, 448, 489, 511]);
+        let every: i64 = (-600..=600).zip(1..).map(|(d, i)| row(d, 256, 512, true) * i).sum();
+        assert_eq!(every, 264_928_317);
+        assert_eq!(row(-3, 4, 9, false), 1);
+        assert_eq!(row(9, 4, 9, false), 7);
+    }
+}
