@@ -191,6 +191,7 @@ fn forecast_of(
         valid_idx: &p.splits.valid,
         head: &head,
         unlabelled: p.unlabelled.as_ref(),
+        checkpoint_seconds: options.resume.seconds,
     };
     let rival = p
         .plan
@@ -246,6 +247,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         valid_idx: &valid.example_idx,
         head: &head,
         unlabelled: unlabelled.as_ref(),
+        checkpoint_seconds: options.resume.seconds,
     };
     let tuned: Option<Tuned>;
     if options.recipe == Recipe::Auto {

@@ -48,6 +48,11 @@ pub(crate) fn forecast(
         cache_mb += frozen_mb;
         held_mb += frozen_mb;
         saved_share = saved(start, plan, &dry.graph);
+        if seconds > start.checkpoint_seconds {
+            // A checkpoint holds what learns and its two moments, and once more as the bytes of its file.
+            let learning: usize = start.plan.groups.iter().map(|g| g.n_learning).sum();
+            held_mb += 2.0 * 3.0 * 4.0 * learning as f64 / MIB;
+        }
     }
     if let Some(rival) = rival {
         seconds += rival.forecast_seconds()?;

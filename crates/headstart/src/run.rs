@@ -29,9 +29,11 @@ struct Event<'a, T: Serialize> {
 impl Run {
     /// Makes or reuses the folder.  A folder that holds something else than a run is refused: nothing gets lost.
     pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
+        let left = left_over(dir).and_then(|a| Ok([a, left_over(&dir.join("checkpoints"))?].concat()));
+        let left = left.map_err(Error::io(dir))?;
         let foreign = dir.is_dir()
             && !dir.join("plan.toml").exists()
-            && fs::read_dir(dir).map_err(Error::io(dir))?.next().is_some();
+            && fs::read_dir(dir).map_err(Error::io(dir))?.flatten().any(|e| !left.contains(&e.path()));
         if foreign || dir.is_file() {
             return Err(Error::request(
                 format!("{} exists and is not the folder of a run", dir.display()),
@@ -39,6 +41,10 @@ impl Run {
             ));
         }
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        for path in left {
+            // Losing a race against another run of the same folder is no error; neither is a file that stays.
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
         Ok(Run { dir: dir.into(), start: Instant::now(), events: Mutex::default() })
     }
 
@@ -63,6 +69,19 @@ impl Run {
     }
 }
 
+/// What a killed run was just writing: files and folders that were not renamed any more.
+fn left_over(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let is_temporary =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+    Ok(fs::read_dir(dir)?.flatten().map(|e| e.path()).filter(is_temporary).collect())
+}
+
+/// How names of files begin that are not whole yet.
+const TEMPORARY: &str = ".tmp";
+
 /// Writes a file beside its place and renames it there, so that it is never seen half-written.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -79,6 +98,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// A temporary file with the permissions that any new file of the user gets, not the private ones of a secret.
 fn visible_temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(dir)

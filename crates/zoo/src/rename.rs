@@ -170,13 +170,9 @@ mod tests {
 
     #[test]
     fn two_tensors_of_one_name_are_refused() {
-        for (rename, names) in [(Rename::TimmVgg, ["head.fc.bias", "classifier.6.bias"])] {
-            let file = names.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
-            let error = rename.apply(&tiny(), file).expect_err("one would be lost");
-            assert_eq!(
-                error.to_string(),
-                format!("two tensors of the file would both become `{}`", names[1])
-            );
-        }
+        let (rename, names) = (Rename::TimmVgg, ["head.fc.bias", "classifier.6.bias"]);
+        let file = names.map(|n| (n.to_string(), zeros(&[2]))).into_iter().collect();
+        let error = rename.apply(&tiny(), file).expect_err("one would be lost");
+        assert_eq!(error.to_string(), format!("two tensors of the file would both become `{}`", names[1]));
     }
 }

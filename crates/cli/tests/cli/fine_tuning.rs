@@ -112,7 +112,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             .current_dir(place.dir.path())
             .env("HEADSTART_CACHE", place.path("cache"))
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(std::fs::File::create(place.path("stderr.txt")).unwrap());
         command.spawn().unwrap()
     };
     let clock = Instant::now();
@@ -129,7 +129,9 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             std::thread::sleep(whole.mul_f64(0.1 + 0.9 * rng.uniform()).min(Duration::from_secs(5)));
             let finished = child.try_wait().unwrap().is_some() || attempt > 6;
             if finished {
-                assert!(child.wait().unwrap().code().is_some_and(|c| c <= 1));
+                let code = child.wait().unwrap().code();
+                let said = std::fs::read_to_string(place.path("stderr.txt")).unwrap();
+                assert!(code.is_some_and(|c| c <= 1), "after {n_kills} kills: {said}");
                 break;
             }
             child.kill().unwrap();

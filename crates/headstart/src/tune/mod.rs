@@ -37,6 +37,8 @@ pub(crate) struct Start<'a> {
     pub(crate) head: &'a HeadFit,
     /// Unlabelled examples, where there are some.
     pub(crate) unlabelled: Option<&'a Dataset>,
+    /// Least seconds between two checkpoints.
+    pub(crate) checkpoint_seconds: f64,
 }
 
 /// What a training came to.
