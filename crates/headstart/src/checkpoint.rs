@@ -50,7 +50,9 @@ impl CheckpointFile {
     /// The checkpoint of a run, written at most once in so many seconds.
     pub(crate) fn new(run: &Path, seconds: f64) -> Self {
         let path = run.join("checkpoints").join("training.safetensors");
-        CheckpointFile { path, every: Duration::from_secs_f64(seconds.max(0.0)), last: Instant::now() }
+        // More seconds than a clock can count means never.
+        let every = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+        CheckpointFile { path, every, last: Instant::now() }
     }
 
     /// Whether the time has come.

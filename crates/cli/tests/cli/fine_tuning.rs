@@ -203,6 +203,24 @@ fn negative_transfer_is_caught() {
     assert!(scratch > 0.8, "{answer}");
 }
 
+/// `auto` tries recipes on a validation split of its own, says what it tried and why it chose, and obeys its limit.
+#[test]
+fn auto_explains_its_choice() {
+    let (place, data, source) = texts(60);
+    let more = ["--baseline-budget", "0", "--set", "passes=1"];
+    let (_, answer) = fit(&place, &data, &source, "auto", "runs/a", &more);
+    assert_eq!(answer["n_valid"], 12);
+    let plan = std::fs::read_to_string(place.path("runs/a/plan.toml")).unwrap();
+    for recipe in ["auto chose", "probe ", "bitfit ", "lora ", "full "] {
+        assert!(plan.contains(recipe), "{recipe}: {plan}");
+    }
+    let hurried = [&more[..], &["--time-limit", "0"]].concat();
+    let (_, answer) = fit(&place, &data, &source, "auto", "runs/b", &hurried);
+    assert_eq!(answer["recipe"], "probe");
+    let plan = std::fs::read_to_string(place.path("runs/b/plan.toml")).unwrap();
+    assert!(plan.contains("left no room for bitfit"), "{plan}");
+}
+
 /// What stands beside a network's first layer reads the picture itself, though that layer is frozen.
 #[test]
 fn pictures_take_adapters_at_every_layer() {
