@@ -204,7 +204,7 @@ fn gradients_of(
     };
     let (value, mut gradients) = network.train_gradients(&batch, &learns, &loss, mode)?;
     let mut value = f64::from(value);
-    if let Some((more, unlabelled)) = job.objective.unlabelled(network, &learns, pass, step)? {
+    if let Some((more, unlabelled)) = job.objective.unlabelled(network, &learns, (pass, step), job.seed)? {
         gradients.add_scaled(unlabelled, 1.0);
         value += more;
     }

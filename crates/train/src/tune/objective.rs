@@ -56,8 +56,8 @@ impl Objective<'_> {
         &self,
         network: &mut Network,
         learns: &dyn Fn(&str) -> bool,
-        pass: usize,
-        step: usize,
+        (pass, step): (usize, usize),
+        seed: u64,
     ) -> Result<Option<(f64, Gradients)>, TuneError> {
         let Objective::Consistency { unlabelled, spec, .. } = self else { return Ok(None) };
         let [weak, strong] = unlabelled.views(pass, step)?;
@@ -76,7 +76,7 @@ impl Objective<'_> {
         for (i, &label) in pseudo.label_idx.iter().enumerate().filter(|(i, _)| pseudo.kept[*i]) {
             rows.values[i * width + label] = 1.0;
         }
-        let mut rng = Rng::stream(step as u64, 0x5ea1);
+        let mut rng = Rng::stream(seed ^ 0x5ea1, step as u64);
         let mode = TrainMode { rng: &mut rng, batch_norm: BatchNormPolicy::Frozen, n_segments: 1 };
         let loss = Loss::CrossEntropy { label_smoothing: 0.0, class_weights: None };
         let value = |made: LossInput<'_>| loss.value(made.output(), &rows, made.device);

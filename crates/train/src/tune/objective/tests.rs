@@ -50,7 +50,7 @@ fn consistency(r: &Reference, threshold: f64, network: &mut Network) -> Option<(
         unlabelled: &views,
         spec: FixMatchSpec { threshold, unlabelled_weight: r.weight, ..FixMatchSpec::default() },
     };
-    objective.unlabelled(network, &|_| true, 0, 0).unwrap()
+    objective.unlabelled(network, &|_| true, (0, 0), 0).unwrap()
 }
 
 #[test]
