@@ -7,7 +7,7 @@ use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
 use headstart_zoo::{BuildOptions, Entry, Rename, catalogue};
 
-use crate::{Error, Session, hub_folder};
+use crate::{Error, Session, hub_folder, onnx_source};
 
 /// A source network, loaded.
 pub struct Source {
@@ -18,10 +18,16 @@ pub struct Source {
 }
 
 /// How to read a file that does not say what it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct SourceOptions {
     /// The architecture of a bare weights file.
     pub arch: Option<String>,
+    /// The preprocessing of a bare ONNX network: a preset's name, or a JSON or TOML file.
+    #[serde(default)]
+    pub preprocess: Option<String>,
+    /// Numbers for sizes and scalar inputs that an ONNX network leaves open.
+    #[serde(default)]
+    pub fixed: Vec<(String, i64)>,
 }
 
 impl Source {
@@ -75,6 +81,9 @@ fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
 
 /// A bare weights file: the user names the architecture.
 fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Source, Error> {
+    if onnx_source::is_onnx(path)? {
+        return onnx_source::open(path, card, options);
+    }
     let weights = load_weights(path)?;
     let Some(arch) = &options.arch else {
         return Err(Error::request(
