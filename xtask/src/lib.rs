@@ -3,4 +3,5 @@
 pub mod ci;
 pub mod golden;
 pub mod gpu_smoke;
+pub mod interop;
 pub mod onnx;

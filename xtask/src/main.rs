@@ -32,6 +32,12 @@ enum Chore {
         #[arg(long, default_value_t = 17)]
         opset: i64,
     },
+    /// Exchange folders with transformers and sentence-transformers, both ways; needs Python
+    Interop {
+        /// A Python that has torch, transformers and sentence-transformers; installed under target/ if none is named
+        #[arg(long)]
+        python: Option<PathBuf>,
+    },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
         /// Files in the form of crates/zoo/tests/golden/*.json
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Ci => xtask::ci::run(),
         Chore::GpuSmoke => gpu_smoke(),
         Chore::Golden { files } => golden(&files),
+        Chore::Interop { python } => xtask::interop::run(python),
         Chore::Onnx { dir, only, write, opset } => {
             onnx(&dir, &only, write.as_deref().map(|dir| (dir, opset)))
         }

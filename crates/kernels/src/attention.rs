@@ -5,6 +5,8 @@
 //! dv = Pᵀ·g      dP = g·vᵀ      dS = P∘(dP − Σⱼ dP∘P)      dq = scale·dS·k      dk = scale·dSᵀ·q
 //! ```
 //!
+//! With dropout the second P, and dP, are those that it leaves.
+//!
 //! Heads are read where they lie in `[batch, sequence, heads·size]`: nothing is transposed.  A block of queries at a time
 //! keeps the scores in cache; the backward pass computes them again from two numbers a row, as FlashAttention does
 //! (Dao et al., 2022), so that no matrix of scores is ever stored.
@@ -35,6 +37,37 @@ pub struct Shape {
     pub scale: f32,
 }
 
+/// Dropout of the probabilities (Srivastava et al., 2014): which are dropped is a function of the seed and the place alone,
+/// so that the backward pass, on any number of threads, drops the same ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Probability that one is dropped, below 1; what stays is multiplied by `1/(1 − p)`.
+    pub p: f32,
+    /// Another seed, other places.
+    pub seed: u64,
+}
+
+impl Dropout {
+    /// Drops from one row of probabilities; `row` counts over `[n, heads, s_q]`.
+    #[inline(always)]
+    fn apply(self, row_idx: usize, row: &mut [f32]) {
+        // SplitMix64's mix of seed and row, then a 32-bit mix a column, which compilers vectorise.
+        let mut z = self.seed.wrapping_add((row_idx as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let key = (z ^ (z >> 31)) as u32;
+        let limit = (f64::from(self.p) * 4_294_967_296.0) as u32;
+        let kept = 1.0 / (1.0 - self.p);
+        for (j, value) in row.iter_mut().enumerate() {
+            let mut x = key.wrapping_add((j as u32).wrapping_mul(0x9E37_79B9));
+            x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
+            x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
+            x ^= x >> 16;
+            *value *= if x < limit { 0.0 } else { kept };
+        }
+    }
+}
+
 /// Row by row of every head, `[n, heads, s_q]`: the largest score and the inverse of the sum of exponentials.
 pub type Normalisers = Vec<[f32; 2]>;
 
@@ -45,12 +78,18 @@ pub type Normalisers = Vec<[f32; 2]>;
 /// use headstart_kernels::attention::{Shape, forward};
 /// let shape = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
 /// let mut y = [0.0];
-/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], None, &mut y);
+/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], None, None, &mut y);
 /// assert_eq!(y, [4.0]);
-/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], Some(&[0.0, -1e9]), &mut y);
+/// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], Some(&[0.0, -1e9]), None, &mut y);
 /// assert_eq!(y, [3.0]);
 /// ```
-pub fn forward(d: &Shape, [q, k, v]: [&[f32]; 3], bias: Option<&[f32]>, y: &mut [f32]) -> Normalisers {
+pub fn forward(
+    d: &Shape,
+    [q, k, v]: [&[f32]; 3],
+    bias: Option<&[f32]>,
+    drop: Option<Dropout>,
+    y: &mut [f32],
+) -> Normalisers {
     d.check([q, y], [k, v], bias);
     let mut normalisers = vec![[0.0; 2]; d.n * d.heads * d.s_q];
     let to = Shared::new(y);
@@ -65,8 +104,11 @@ pub fn forward(d: &Shape, [q, k, v]: [&[f32]; 3], bias: Option<&[f32]>, y: &mut 
                 scores.resize(kept.len() * d.s_k, 0.0);
                 d.scores(d.rows(q, q_at, kept.len()), d.rows(k, k_at, d.s_k), bias, scores);
                 widest(|| {
-                    for (row, kept) in scores.chunks_exact_mut(d.s_k).zip(kept.iter_mut()) {
+                    for (i, (row, kept)) in scores.chunks_exact_mut(d.s_k).zip(kept.iter_mut()).enumerate() {
                         *kept = softmax::normalise(row);
+                        if let Some(drop) = drop {
+                            drop.apply(t * d.s_q + b * BLOCK + i, row);
+                        }
                     }
                 });
                 let p = Matrix::new(scores, [kept.len(), d.s_k], d.s_k);
@@ -85,6 +127,7 @@ pub fn backward(
     d: &Shape,
     [q, k, v]: [&[f32]; 3],
     bias: Option<&[f32]>,
+    drop: Option<Dropout>,
     normalisers: &Normalisers,
     grad: &[f32],
     [dq, dk, dv]: [&mut [f32]; 3],
@@ -112,10 +155,17 @@ pub fn backward(
                 unsafe { serial(g, v.transpose(), dp.as_mut_ptr(), d.s_k, false, &none) };
                 widest(|| {
                     let rows = p.chunks_exact_mut(d.s_k).zip(dp.chunks_exact_mut(d.s_k));
-                    for ((p, dp), &[max, scale]) in rows.zip(kept) {
+                    for (i, ((p, dp), &[max, scale])) in rows.zip(kept).enumerate() {
                         p.iter_mut().for_each(|p| *p = activation::exp(*p - max) * scale);
+                        let row_idx = t * d.s_q + b * BLOCK + i;
+                        if let Some(drop) = drop {
+                            drop.apply(row_idx, dp);
+                        }
                         let mean = lanes::sum2(p, dp, |p, d| p * d);
                         dp.iter_mut().zip(&*p).for_each(|(dp, &p)| *dp = p * (*dp - mean) * d.scale);
+                        if let Some(drop) = drop {
+                            drop.apply(row_idx, p);
+                        }
                     }
                 });
                 let (p, ds) = (Matrix::new(p, size, d.s_k), Matrix::new(dp, size, d.s_k));
@@ -175,7 +225,13 @@ mod tests {
     use crate::numbers;
 
     /// By the formulas in f64: `[y, dq, dk, dv]`.
-    fn naive(d: &Shape, [q, k, v]: [&[f32]; 3], bias: &[f32], g: &[f32]) -> [Vec<f64>; 4] {
+    fn naive(
+        d: &Shape,
+        [q, k, v]: [&[f32]; 3],
+        bias: &[f32],
+        drop: Option<Dropout>,
+        g: &[f32],
+    ) -> [Vec<f64>; 4] {
         let mut y = vec![0.0; q.len()];
         let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
         let width = d.heads * d.size;
@@ -195,13 +251,19 @@ mod tests {
                 .collect();
             let sum: f64 = s.iter().sum();
             let p: Vec<f64> = s.iter().map(|s| s / sum).collect();
-            let dp: Vec<f64> = (0..d.s_k).map(|j| dot(&|e| of(g, q_at(e)), &|e| of(v, k_at(j, e)))).collect();
+            let mut kept = vec![1.0; d.s_k];
+            if let Some(drop) = drop {
+                drop.apply(t, &mut kept);
+            }
+            let dp: Vec<f64> = (0..d.s_k)
+                .map(|j| dot(&|e| of(g, q_at(e)), &|e| of(v, k_at(j, e))) * f64::from(kept[j]))
+                .collect();
             let mean: f64 = p.iter().zip(&dp).map(|(p, d)| p * d).sum();
             for j in 0..d.s_k {
                 let ds = p[j] * (dp[j] - mean) * f64::from(d.scale);
                 for e in 0..d.size {
-                    y[q_at(e)] += p[j] * of(v, k_at(j, e));
-                    dv[k_at(j, e)] += p[j] * of(g, q_at(e));
+                    y[q_at(e)] += p[j] * f64::from(kept[j]) * of(v, k_at(j, e));
+                    dv[k_at(j, e)] += p[j] * f64::from(kept[j]) * of(g, q_at(e));
                     dq[q_at(e)] += ds * of(k, k_at(j, e));
                     dk[k_at(j, e)] += ds * of(q, q_at(e));
                 }
@@ -212,9 +274,12 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_over_many_shapes() {
-        for (n, s_q, s_k, heads, size) in
+        for (i, (n, s_q, s_k, heads, size)) in
             [(2, 5, 7, 3, 4), (1, 1, 1, 1, 1), (2, 130, 140, 2, 16), (3, 17, 17, 1, 33)]
+                .into_iter()
+                .enumerate()
         {
+            let drop = (i % 2 == 0).then_some(Dropout { p: 0.3, seed: 9 });
             let d = Shape { n, s_q, s_k, heads, size, scale: 1.0 / (size as f32).sqrt() };
             let width = heads * size;
             let (q, g) = (numbers(n * s_q * width, 1), numbers(n * s_q * width, 4));
@@ -222,13 +287,13 @@ mod tests {
             let bias: Vec<f32> =
                 (0..n * s_k).map(|j| if j % s_k > 3 && j % 3 == 0 { -1e9 } else { 0.0 }).collect();
             let mut y = vec![0.0; q.len()];
-            let kept = forward(&d, [&q, &k, &v], Some(&bias), &mut y);
+            let kept = forward(&d, [&q, &k, &v], Some(&bias), drop, &mut y);
             let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; k.len()]);
-            backward(&d, [&q, &k, &v], Some(&bias), &kept, &g, [&mut dq, &mut dk, &mut dv]);
+            backward(&d, [&q, &k, &v], Some(&bias), drop, &kept, &g, [&mut dq, &mut dk, &mut dv]);
             for (name, got, want) in ["y", "dq", "dk", "dv"]
                 .into_iter()
                 .zip([y, dq, dk, dv])
-                .zip(naive(&d, [&q, &k, &v], &bias, &g))
+                .zip(naive(&d, [&q, &k, &v], &bias, drop, &g))
                 .map(|((name, got), want)| (name, got, want))
             {
                 let worst = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
@@ -238,10 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn dropout_keeps_its_share_and_differs_by_row_and_seed() {
+        let row = |row_idx: usize, seed: u64| {
+            let mut ones = vec![1.0; 4096];
+            Dropout { p: 0.1, seed }.apply(row_idx, &mut ones);
+            ones
+        };
+        let dropped: usize = (0..64).map(|r| row(r, 5).iter().filter(|v| **v == 0.0).count()).sum();
+        let share = dropped as f64 / (64.0 * 4096.0);
+        assert!((share - 0.1).abs() < 0.003, "{share} of all are dropped");
+        assert!(row(0, 5).iter().all(|v| *v == 0.0 || (v - 1.0 / 0.9).abs() < 1e-6));
+        let alike = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| **a == 0.0 && **b == 0.0).count();
+        for other in [row(1, 5), row(0, 6)] {
+            // 1 % of 4,096 by chance.
+            assert!((15..75).contains(&alike(&row(0, 5), &other)), "{}", alike(&row(0, 5), &other));
+        }
+    }
+
+    #[test]
     fn where_every_key_is_masked_all_count_alike() {
         let d = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
         let mut y = [0.0];
-        forward(&d, [&[1.0], &[1.0, 2.0], &[3.0, 5.0]], Some(&[-1e9; 2]), &mut y);
+        forward(&d, [&[1.0], &[1.0, 2.0], &[3.0, 5.0]], Some(&[-1e9; 2]), None, &mut y);
         assert_eq!(y, [4.0]);
     }
 }

@@ -4,8 +4,11 @@ An entry is [n_parameters, hash]; the hash is FNV-1a (64 bit) over "name:d0,d1,â
 its order, `num_batches_tracked` left out.  Keys of an entry are the number of classes, or "none" for a trunk of BERT.
 Run:  python make_state_dicts.py > state_dicts.json     (needs torch, torchvision, timm, transformers; no weights, no network)
 """
-import json, sys
+import json, os, sys
 import timm, torch, torchvision, transformers
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
+from make import TRANSFORMERS
 
 TORCHVISION = ["alexnet", "squeezenet1_0", "squeezenet1_1", "inception_v3", "mobilenet_v2"]
 TORCHVISION += [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")]
@@ -45,6 +48,15 @@ def bert_config(name, **kw):
     layers, width, heads = BERT[name]
     return transformers.BertConfig(num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width, **kw)
 
+def family(name):
+    """A tiny network of golden/make.py: its config.json, and the hash of its names; of a tensor under several names the first."""
+    prefix, head, overrides = TRANSFORMERS[name]
+    model = getattr(transformers, prefix + head)(getattr(transformers, prefix + "Config")(**overrides))
+    own = {k for k, _ in model.named_parameters()} | {k for k, _ in model.named_buffers()}
+    text = "".join(f"{k}:{','.join(map(str, v.shape))}\n" for k, v in model.state_dict().items() if k in own)
+    config = {"model_type": model.config.model_type, "architectures": [prefix + head], **overrides}
+    return dict(config=config, hash=f"{fnv1a64(text):016x}")
+
 def main():
     out = {}
     with torch.device("meta"):
@@ -55,6 +67,7 @@ def main():
             out[name]["none"] = entry(transformers.BertModel(bert_config(name)))
         heads = dict(token=transformers.BertForTokenClassification, question=transformers.BertForQuestionAnswering)
         for head, cls in heads.items(): out[f"bert-tiny#{head}"] = {"9": entry(cls(bert_config("bert-tiny", num_labels=9 if head == "token" else 2)))}
+        for name in TRANSFORMERS: out[f"transformers/{name}"] = family(name)
     versions = {m.__name__: m.__version__ for m in (torch, torchvision, timm, transformers)}
     lines = [f'"{k}": {json.dumps(v)}' for k, v in {"versions": versions, **out}.items()]
     sys.stdout.write("{\n" + ",\n".join(lines) + "\n}\n")

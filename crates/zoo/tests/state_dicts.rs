@@ -3,7 +3,7 @@
 
 use headstart_graph::Graph;
 use headstart_zoo::bert::{self, BertConfig};
-use headstart_zoo::{BuildOptions, architectures, build};
+use headstart_zoo::{BuildOptions, architectures, build, from_config};
 use serde_json::Value;
 
 /// FNV-1a (64 bit) over `name:d0,d1,…` lines, as the script has it.
@@ -54,6 +54,19 @@ fn bert_has_the_references_other_heads() {
     check("token", &token, &fixture["bert-tiny#token"]["9"]);
     let question = bert::question_answering("bert-tiny", &config, "bert.").expect("builds");
     check("question", &question, &fixture["bert-tiny#question"]["9"]);
+}
+
+#[test]
+fn every_family_has_the_references_names_in_order() {
+    let fixture = fixture();
+    let families: Vec<_> =
+        fixture.as_object().expect("an object").iter().filter(|(k, _)| k.starts_with("transformers/")).collect();
+    assert!(families.len() >= 26, "only {} networks of transformers", families.len());
+    for (name, entry) in families {
+        let graph = from_config(&entry["config"]).unwrap_or_else(|e| panic!("{name}: {e}")).graph;
+        let names: Vec<String> = graph.params().map(|(_, n, p)| format!("{n} {:?}", p.shape)).collect();
+        assert_eq!(entry["hash"].as_str(), Some(hash(&graph).as_str()), "{name}\n{names:#?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use burn_backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{FloatDType, Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
+use headstart_kernels::attention::{self as kernel, Dropout, Normalisers, Shape};
 
 use super::operator::{Operator, integers, is_ours, made, run, slice};
 use crate::tensor::{T, dims, reshape, scale};
@@ -13,19 +13,25 @@ use crate::tensor::{T, dims, reshape, scale};
 const MASKED: f64 = -1e9;
 
 /// `query [n, s_q, width]`, `key, value [n, s_k, width]`, and where `mask? [n, s_k]` is 0 a key is not attended; scores
-/// are multiplied by `factor`.
-pub(crate) fn attention([query, key, value]: [T; 3], mask: Option<T>, heads: usize, factor: f64) -> T {
+/// are multiplied by `factor`.  `drop` is for tensors that are [`ours`].
+pub(crate) fn attention(
+    [query, key, value]: [T; 3],
+    mask: Option<T>,
+    heads: usize,
+    factor: f64,
+    drop: Option<Dropout>,
+) -> T {
     let (q, k) = (dims(&query), dims(&key));
     let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
-    let keep = mask.as_ref().map(integers);
-    if n * s_q * s_k > 0 && is_ours([&query, &key, &value]) && !matches!(keep, Some(None)) {
-        let bias = keep.flatten().map(|keep| {
+    if ours([&query, &key, &value], mask.as_ref()) {
+        let bias = mask.as_ref().and_then(integers).map(|keep| {
             keep.into_iter().map(|k| if k == 0 { MASKED as f32 } else { 0.0 }).collect::<Vec<f32>>()
         });
         let size = width / heads;
         let shape = Shape { n, s_q, s_k, heads, size, scale: factor as f32 };
-        return run(Attention { shape, bias }, [query, key, value]);
+        return run(Attention { shape, bias, drop }, [query, key, value]);
     }
+    debug_assert!(drop.is_none(), "whoever drops asks whether the tensors are ours");
     let split = |t: T, s: usize| B::float_permute(reshape(t, &[n, s, heads, width / heads]), &[0, 2, 1, 3]);
     let query = scale(split(query, s_q), factor);
     let scores = B::float_matmul(query, B::float_transpose(split(key, s_k)));
@@ -45,6 +51,13 @@ pub(crate) fn attention([query, key, value]: [T; 3], mask: Option<T>, heads: usi
 struct Attention {
     shape: Shape,
     bias: Option<Vec<f32>>,
+    drop: Option<Dropout>,
+}
+
+/// Whether our kernel takes these tensors.
+pub(crate) fn ours(qkv: [&T; 3], mask: Option<&T>) -> bool {
+    let [q, k, _] = qkv.map(dims);
+    q[0] * q[1] * k[1] > 0 && is_ours(qkv) && mask.is_none_or(|m| integers(m).is_some())
 }
 
 impl Operator<3> for Attention {
@@ -53,7 +66,13 @@ impl Operator<3> for Attention {
     fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
         let mut normalisers = Normalisers::new();
         let y = made(inputs[0].shape(), |y| {
-            normalisers = kernel::forward(&self.shape, inputs.each_ref().map(slice), self.bias.as_deref(), y);
+            normalisers = kernel::forward(
+                &self.shape,
+                inputs.each_ref().map(slice),
+                self.bias.as_deref(),
+                self.drop,
+                y,
+            );
         });
         (y, (inputs, normalisers))
     }
@@ -69,6 +88,7 @@ impl Operator<3> for Attention {
             &self.shape,
             inputs.each_ref().map(slice),
             self.bias.as_deref(),
+            self.drop,
             &normalisers,
             slice(&grad),
             [&mut dq, &mut dk, &mut dv],

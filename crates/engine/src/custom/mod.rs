@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use activation::{clip, gelu, relu, silu};
 pub(crate) use adamw::adamw;
-pub(crate) use attention::attention;
+pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::batch_norm_train;
 pub(crate) use convolution::conv2d;
 pub(crate) use embedding::embedding;

@@ -4,27 +4,39 @@ use burn_backend::ops::{FloatTensorOps, IntTensorOps};
 use burn_backend::{FloatDType, Scalar, Shape};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::Attention;
+use headstart_kernels::attention::Dropout;
 
+use super::{Mode, random};
 use crate::custom;
 use crate::tensor::{T, dims, from_f32, from_i64, reshape, scale};
 
 /// Added to a score, it makes its exponential exactly 0.
 pub(super) const NEVER: f64 = -1e9;
 
-/// `softmax(scale·q·kᵀ + masks + bias)·v`; `drop` is dropout of the probabilities, where there is any.
+/// `softmax(scale·q·kᵀ + masks + bias)·v`, in training with dropout of the probabilities.
 pub(super) fn attention(
     a: &Attention,
     [query, key, value]: [T; 3],
     mut rest: Vec<T>,
-    drop: Option<impl FnOnce(T) -> T>,
+    mode: &mut Mode<'_>,
     device: &DispatchDevice,
 ) -> T {
     let bias = if a.bias { rest.pop() } else { None };
     let (q, k) = (dims(&query), dims(&key));
     let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
     let factor = a.scale.unwrap_or(1.0 / ((width / a.heads) as f64).sqrt());
-    if bias.is_none() && !a.causal && drop.is_none() {
-        return custom::attention([query, key, value], rest.pop(), a.heads, factor);
+    let is_plain = bias.is_none() && !a.causal;
+    match mode {
+        Mode::Training { rng, .. } if a.dropout > 0.0 => {
+            if is_plain && custom::attends([&query, &key, &value], rest.last()) {
+                let drop = Dropout { p: a.dropout as f32, seed: rng.next_u64() };
+                return custom::attention([query, key, value], rest.pop(), a.heads, factor, Some(drop));
+            }
+        }
+        _ if is_plain => {
+            return custom::attention([query, key, value], rest.pop(), a.heads, factor, None);
+        }
+        _ => {}
     }
     let query = if factor == 1.0 { query } else { scale(query, factor) };
     let mut scores = B::float_matmul(split(query, a.heads), B::float_transpose(split(key, a.heads)));
@@ -41,11 +53,7 @@ pub(super) fn attention(
             (0..s_q * s_k).map(|at| if at % s_k > at / s_k { NEVER as f32 } else { 0.0 }).collect::<Vec<_>>();
         scores = B::float_add(scores, from_f32(&[1, 1, s_q, s_k], never, device));
     }
-    let probabilities = custom::softmax(scores, 3);
-    let kept = match drop {
-        Some(drop) => drop(probabilities),
-        None => probabilities,
-    };
+    let kept = random::dropout(custom::softmax(scores, 3), a.dropout, mode, device);
     let mixed = B::float_matmul(kept, split(value, a.heads));
     reshape(B::float_permute(mixed, &[0, 2, 1, 3]), &[n, s_q, width])
 }

@@ -134,9 +134,7 @@ pub(crate) fn apply(
         Op::PositionIds { offset, padding_id } => index::position_ids(x.take(), *offset, *padding_id, device),
         Op::Attention(a) => {
             let qkv = [x.take(), x.take(), x.take()];
-            let drops = a.dropout > 0.0 && matches!(mode, Mode::Training { .. });
-            let drop = drops.then_some(|t| random::dropout(t, a.dropout, mode, device));
-            attention::attention(a, qkv, x.all(), drop, device)
+            attention::attention(a, qkv, x.all(), mode, device)
         }
         Op::RelativePositionBias { distance_max, bidirectional, .. } => {
             let (weight, lengths) = (x.take(), [&x.take(), &x.take()].map(|t| dims(t)[1]));
