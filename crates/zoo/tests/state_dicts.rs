@@ -59,8 +59,12 @@ fn bert_has_the_references_other_heads() {
 #[test]
 fn every_family_has_the_references_names_in_order() {
     let fixture = fixture();
-    let families: Vec<_> =
-        fixture.as_object().expect("an object").iter().filter(|(k, _)| k.starts_with("transformers/")).collect();
+    let families: Vec<_> = fixture
+        .as_object()
+        .expect("an object")
+        .iter()
+        .filter(|(k, _)| k.starts_with("transformers/"))
+        .collect();
     assert!(families.len() >= 26, "only {} networks of transformers", families.len());
     for (name, entry) in families {
         let graph = from_config(&entry["config"]).unwrap_or_else(|e| panic!("{name}: {e}")).graph;
