@@ -26,17 +26,16 @@ pub(super) fn attention(
     let (n, s_q, width, s_k) = (q[0], q[1], q[2], k[1]);
     let factor = a.scale.unwrap_or(1.0 / ((width / a.heads) as f64).sqrt());
     let is_plain = bias.is_none() && !a.causal;
-    match mode {
-        Mode::Training { rng, .. } if a.dropout > 0.0 => {
-            if is_plain && custom::attends([&query, &key, &value], rest.last()) {
-                let drop = Dropout { p: a.dropout as f32, seed: rng.next_u64() };
-                return custom::attention([query, key, value], rest.pop(), a.heads, factor, Some(drop));
-            }
-        }
-        _ if is_plain => {
-            return custom::attention([query, key, value], rest.pop(), a.heads, factor, None);
-        }
-        _ => {}
+    let drops = a.dropout > 0.0 && matches!(mode, Mode::Training { .. });
+    if is_plain && !drops {
+        return custom::attention([query, key, value], rest.pop(), a.heads, factor, None);
+    }
+    if is_plain
+        && custom::attends([&query, &key, &value], rest.last())
+        && let Mode::Training { rng, .. } = mode
+    {
+        let drop = Dropout { p: a.dropout as f32, seed: rng.next_u64() };
+        return custom::attention([query, key, value], rest.pop(), a.heads, factor, Some(drop));
     }
     let query = if factor == 1.0 { query } else { scale(query, factor) };
     let mut scores = B::float_matmul(split(query, a.heads), B::float_transpose(split(key, a.heads)));
