@@ -10,7 +10,7 @@ use headstart_zoo::BuildOptions;
 use serde::Serialize;
 
 use crate::Error;
-use crate::run::peak_mb;
+use crate::run::{cpu_seconds, peak_mb};
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +61,9 @@ pub struct BenchReport {
     pub items_per_s: f64,
     /// Seconds of the median run.
     pub seconds: f64,
+    /// Processor seconds of all threads a run; on a shared machine steadier than the clock.  None where the system does
+    /// not say.
+    pub cpu_seconds: Option<f64>,
     /// Multiplications and additions of convolutions, linear layers and attention, 10⁹ a second; a step counts three
     /// forward passes.
     pub gflops: f64,
@@ -106,10 +109,10 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let mut network = Network::load(graph.clone(), &random_weights(&graph, 0)?, &Device::cpu())?;
     let labels: Vec<usize> = (0..options.batch).map(|i| i % n_classes).collect();
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
-    let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
+    let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..options.repeats + 2 {
         peaks.push(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(50)));
-        let start = Instant::now();
+        let (start, cpu_start) = (Instant::now(), cpu_seconds());
         match work {
             BenchWork::Forward => drop(network.infer(&batch)?),
             BenchWork::Step => {
@@ -119,6 +122,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         }
         if i >= 2 {
             seconds.push(start.elapsed().as_secs_f64());
+            cpu.extend(cpu_seconds().zip(cpu_start).map(|(end, start)| end - start));
         }
     }
     let (seconds, peak) = (median(seconds), median(peaks));
@@ -130,6 +134,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         n_threads: rayon::current_num_threads(),
         items_per_s: options.batch as f64 / seconds,
         seconds,
+        cpu_seconds: (!cpu.is_empty()).then(|| median(cpu)),
         gflops: operations / seconds / 1e9,
         peak_gflops: peak / 1e9,
         share: operations / seconds / peak,
