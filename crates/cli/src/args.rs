@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Evaluate(EvaluateArgs),
     /// Run a run again and compare the bundles, byte by byte
     Verify(VerifyArgs),
+    /// Write a bundle's network for other tools, and check what was written by running it
+    Export(ExportArgs),
     /// Write the frozen network's features of every example to a file
     Features(FeaturesArgs),
     /// List, show or fetch known source networks
@@ -148,6 +150,43 @@ pub(crate) struct SourceArgs {
     /// Node whose output is the feature vector; the classifier's input by default
     #[arg(long, value_name = "NODE")]
     tap: Option<String>,
+    /// Preprocessing of an ONNX network that does not carry its own: imagenet, inception, clip, unit, text, or a JSON or TOML
+    /// file
+    #[arg(long, value_name = "NAME|FILE")]
+    preprocess: Option<String>,
+    /// A size or scalar input that an ONNX network leaves open, as name=number; may be repeated
+    #[arg(long = "fix", value_name = "NAME=N", value_parser = fixed)]
+    fixed: Vec<(String, i64)>,
+}
+
+fn fixed(text: &str) -> Result<(String, i64), String> {
+    let (name, number) = text.split_once('=').ok_or("it is not name=number")?;
+    let number = number.trim().parse().map_err(|_| format!("`{number}` is not a whole number"))?;
+    Ok((name.trim().into(), number))
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// Folder of the bundle, or of the run that made it
+    pub(crate) bundle: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormatArg,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Version of ONNX's operators, 13 to 23
+    #[arg(long, default_value_t = 17, value_name = "N")]
+    pub(crate) opset: i64,
+    /// Put the normalisation of pictures into the network, which then takes numbers from 0 to 1
+    #[arg(long)]
+    pub(crate) with_preprocess: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormatArg {
+    Onnx,
+    Safetensors,
 }
 
 #[derive(Args)]
@@ -336,7 +375,11 @@ impl SplitArgs {
 impl SourceArgs {
     fn apply(&self, options: &mut FitOptions) {
         options.source = self.source.clone().unwrap_or_default();
-        options.source_options = SourceOptions { arch: self.arch.clone() };
+        options.source_options = SourceOptions {
+            arch: self.arch.clone(),
+            preprocess: self.preprocess.clone(),
+            fixed: self.fixed.clone(),
+        };
         options.tap = self.tap.clone();
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into one call of the library and prints the answer.
 
 mod bench;
+mod export;
 mod predict;
 mod sources;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Error> {
         Verb::Predict(args) => predict::run(&session, args, json),
         Verb::Evaluate(args) => evaluate(&session, args, json),
         Verb::Verify(args) => verify(&session, args, json),
+        Verb::Export(args) => export::run(&session, args, json),
         Verb::Features(args) => features(&session, args, json),
         Verb::Sources(args) => sources::run(&session, args, json),
         Verb::Check(args) => check(&session, args, json),

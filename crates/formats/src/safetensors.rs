@@ -77,7 +77,7 @@ pub fn save(
 }
 
 /// Reads a file's bytes; `path` is for messages.
-pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Weights, FormatError> {
+pub fn read(path: &Path, bytes: Bytes) -> Result<Weights, FormatError> {
     let malformed = |what: String| FormatError::malformed(path, FORMAT, what);
     let (n_header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
     refuse_duplicates(&bytes[8..8 + n_header]).map_err(|e| malformed(e.to_string()))?;

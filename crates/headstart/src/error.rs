@@ -36,6 +36,12 @@ pub enum Error {
     /// The request itself is wrong.
     #[error("{message}")]
     Request { message: String, hint: Option<String> },
+    /// What was written does not predict what the bundle does.
+    #[error(
+        "{}: what was written differs from the bundle by {difference_max:.1e} in a golden prediction (allowed is {allowed:.0e}); nothing was kept",
+        path.display()
+    )]
+    ExportDiffers { path: PathBuf, difference_max: f32, allowed: f32 },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
@@ -85,7 +91,7 @@ impl Error {
                 }
             }
             (Error::Engine(headstart_engine::EngineError::Device { .. }), _) => 2,
-            (Error::Engine(_) | Error::Trust(_) | Error::Sealed(_), _) => 3,
+            (Error::ExportDiffers { .. } | Error::Engine(_) | Error::Trust(_) | Error::Sealed(_), _) => 3,
             _ => 2,
         }
     }

@@ -7,7 +7,7 @@ use headstart_graph::{Card, Graph, Model, Op, Output, Preprocess, TextPreprocess
 use headstart_source::{FetchEvent, Fetched, Spec};
 use headstart_zoo::{BuildOptions, Configured, Entry, Rename, catalogue};
 
-use crate::{Error, Session};
+use crate::{Error, Session, onnx_source};
 
 /// A source network, loaded.
 pub struct Source {
@@ -18,10 +18,16 @@ pub struct Source {
 }
 
 /// How to read a file that does not say what it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct SourceOptions {
     /// The architecture of a bare weights file.
     pub arch: Option<String>,
+    /// The preprocessing of a bare ONNX network: a preset's name, or a JSON or TOML file.
+    #[serde(default)]
+    pub preprocess: Option<String>,
+    /// Numbers for sizes and scalar inputs that an ONNX network leaves open.
+    #[serde(default)]
+    pub fixed: Vec<(String, i64)>,
 }
 
 impl Source {
@@ -126,6 +132,9 @@ fn sentence_features(graph: Graph, folder: &HfFolder) -> Result<Graph, Error> {
 
 /// A bare weights file: the user names the architecture.
 fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Source, Error> {
+    if onnx_source::is_onnx(path)? {
+        return onnx_source::open(path, card, options);
+    }
     let weights = load_weights(path)?;
     let Some(arch) = &options.arch else {
         return Err(Error::request(

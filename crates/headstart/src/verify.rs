@@ -13,7 +13,8 @@ use crate::{Error, FitOptions, Session, SourceOptions, fit};
 pub(crate) struct Request {
     data: PathBuf,
     source: String,
-    arch: Option<String>,
+    #[serde(flatten)]
+    source_options: SourceOptions,
     recipe: String,
     tap: Option<String>,
     load: LoadOptions,
@@ -36,7 +37,7 @@ impl Request {
         Request {
             data: absolute(data),
             source: options.source.clone(),
-            arch: options.source_options.arch.clone(),
+            source_options: options.source_options.clone(),
             recipe: options.recipe.name(),
             tap: options.tap.clone(),
             load: options.load.clone(),
@@ -55,7 +56,7 @@ impl Request {
 
     fn options(&self) -> Result<FitOptions, Error> {
         let mut options = FitOptions::new(self.source.clone());
-        options.source_options = SourceOptions { arch: self.arch.clone() };
+        options.source_options = self.source_options.clone();
         options.recipe = Recipe::parse(&self.recipe)?;
         options.tap = self.tap.clone();
         options.load = self.load.clone();

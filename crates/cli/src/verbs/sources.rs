@@ -89,7 +89,7 @@ fn show(id: &str, whole: bool, as_json: bool) -> Result<u8, Error> {
 }
 
 fn fetch(session: &Session, id: &str, arch: Option<String>, as_json: bool) -> Result<u8, Error> {
-    let source = Source::open(session, id, &SourceOptions { arch })?;
+    let source = Source::open(session, id, &SourceOptions { arch, ..SourceOptions::default() })?;
     if as_json {
         output::json(&json!({"card": source.model.card, "report": source.report}));
     } else {

@@ -18,6 +18,9 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), GraphE
     for id in graph.nodes.iter().flat_map(|n| &n.inputs).chain(graph.outputs.iter().map(|o| &o.value)) {
         *readers.entry(*id).or_default() += 1;
     }
+    let is_param =
+        |id: ValueId| graph.values.get(id.index()).is_some_and(|v| matches!(v.kind, ValueKind::Param(_)));
+    let taken = |name: &str| graph.params().any(|(_, n, _)| n == name);
     let mut values = graph.values.clone();
     let mut folded = weights.clone();
     let mut nodes: Vec<Node> = Vec::new();
@@ -37,6 +40,10 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), GraphE
             && matches!(conv.op, Op::Conv2d { .. })
             && readers.get(&conv.output) == Some(&1)
             && readers.get(&conv.inputs[1]) == Some(&1)
+            // What a graph computes of other values, or shares between layers, is not folded.
+            && conv.inputs[1..].iter().chain(&node.inputs[1..]).all(|&id| is_param(id))
+            && conv.inputs.get(2).is_none_or(|bias| readers.get(bias) == Some(&1))
+            && (conv.inputs.len() == 3 || !taken(&format!("{}.bias", conv.path)))
         {
             let names: Vec<&str> = node.inputs[1..].iter().map(|&i| graph.value(i).name.as_str()).collect();
             let weight = values[conv.inputs[1].index()].name.clone();

@@ -8,6 +8,7 @@ mod fold;
 mod freeze;
 mod frontier;
 mod graft;
+mod rename_input;
 mod resize;
 mod tap;
 
@@ -18,5 +19,6 @@ pub use fold::fold;
 pub use freeze::{FreezeMask, Group, Part, groups, is_adapters, params_of};
 pub use frontier::{Divided, split_at_frontier};
 pub use graft::{HeadSpec, graft, graft_beside};
+pub use rename_input::rename_input;
 pub use resize::resize;
 pub use tap::{Tap, tap, tap_at};

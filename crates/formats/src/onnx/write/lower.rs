@@ -125,6 +125,12 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         Op::MatMul => plain(e, "MatMul", Vec::new()),
         Op::Add => plain(e, "Add", Vec::new()),
         Op::Mul => plain(e, "Mul", Vec::new()),
+        Op::Scale { by } => {
+            let by = e.float(*by);
+            e.one("Mul", n.path, &[n.x(), &by], Vec::new())
+        }
+        Op::ChannelScale { axis } => channel_scale(e, n, *axis)?,
+        Op::DoraGain { scaling } => dora_gain(e, n, *scaling)?,
         Op::Concat { axis } => plain(e, "Concat", vec![int("axis", *axis as i64)]),
         Op::Select { axis, index } => {
             let at = e.int(*index as i64);
@@ -241,6 +247,40 @@ fn linear(e: &mut Emitter, n: &Written<'_>) -> String {
     };
     let product = e.one("MatMul", n.path, &[n.x(), &weight], Vec::new());
     e.one("Add", &n.part("sum"), &[&product, bias], Vec::new())
+}
+
+fn channel_scale(e: &mut Emitter, n: &Written<'_>, axis: usize) -> Result<String, String> {
+    let column = |e: &mut Emitter, i: usize, name: &str| {
+        let mut shape = vec![Dim::Fixed(1); n.rank()];
+        shape[axis] = n.dims[i][0].clone();
+        e.reshape(&n.part(name), &n.names[i], &shape)
+    };
+    let by = column(e, 1, "column")?;
+    if n.names.len() == 2 {
+        return Ok(e.one("Mul", n.path, &[n.x(), &by], Vec::new()));
+    }
+    let scaled = e.one("Mul", &n.part("scaled"), &[n.x(), &by], Vec::new());
+    let bias = column(e, 2, "bias")?;
+    Ok(e.one("Add", n.path, &[&scaled, &bias], Vec::new()))
+}
+
+/// `m / ‖W + s·B·A‖`, all as matrices of one row an output.
+fn dora_gain(e: &mut Emitter, n: &Written<'_>, scaling: f64) -> Result<String, String> {
+    let rows = |e: &mut Emitter, i: usize, name: &str| {
+        let sizes: Option<Vec<usize>> = n.dims[i].iter().map(Dim::fixed).collect();
+        let sizes = sizes.ok_or("its weights must have known sizes")?;
+        let shape = [Dim::Fixed(sizes[0]), Dim::Fixed(sizes[1..].iter().product())];
+        e.reshape(&n.part(name), &n.names[i], &shape)
+    };
+    let (w, a, b) = (rows(e, 1, "w")?, rows(e, 2, "a")?, rows(e, 3, "b")?);
+    let update = e.one("MatMul", &n.part("update"), &[&b, &a], Vec::new());
+    let by = e.float(scaling);
+    let update = e.one("Mul", &n.part("scaled"), &[&update, &by], Vec::new());
+    let sum = e.one("Add", &n.part("sum"), &[&w, &update], Vec::new());
+    let norm = reduce(e, &n.part("norm"), &sum, Reduction::L2, &[1], false);
+    let least = e.float(1e-12);
+    let norm = e.one("Max", &n.part("least"), &[&norm, &least], Vec::new());
+    Ok(e.one("Div", n.path, &[n.x(), &norm], Vec::new()))
 }
 
 fn layer_norm(e: &mut Emitter, n: &Written<'_>, eps: f64) -> String {
