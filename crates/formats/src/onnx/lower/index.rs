@@ -102,7 +102,13 @@ pub(super) fn one_hot(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let mut line = vec![Dim::Fixed(1); rank];
     line[axis] = depth_dim;
     let all = r.apply(&n.part("line"), Op::Reshape { shape: line }, &[&Val::Value(all)])?;
-    let hit = r.apply(&n.part("hit"), Op::Binary { function: Binary::Equal }, &[&at, &all])?;
+    let equal = Op::Binary { function: Binary::Equal };
+    let hit = r.apply(&n.part("hit.front"), equal.clone(), &[&at, &all])?;
+    // Negative ones count from the end.
+    let less = Val::Known(Known::int(Expr::number(-depth)), None);
+    let all = r.apply(&n.part("line.back"), Op::Add, &[&all, &less])?;
+    let back = r.apply(&n.part("hit.back"), equal, &[&at, &all])?;
+    let hit = r.apply(&n.part("hit"), Op::Binary { function: Binary::Or }, &[&hit, &back])?;
     let side = |r: &mut Reader, i: usize, name: &str| {
         r.apply(&n.part(name), Op::Select { axis: 0, index: i }, &[values])
     };
