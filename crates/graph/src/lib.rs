@@ -7,6 +7,7 @@
 mod alike;
 mod builder;
 mod card;
+mod distance;
 mod error;
 mod expr;
 mod function;
@@ -24,6 +25,7 @@ mod weights;
 pub use alike::{Pairs, Unlike, pair_parameters};
 pub use builder::{Conv, GraphBuilder};
 pub use card::Card;
+pub use distance::{disentangled_row, relative_position_bucket};
 pub use error::GraphError;
 pub use expr::Expr;
 pub use function::{

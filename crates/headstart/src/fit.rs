@@ -131,7 +131,9 @@ impl Known {
             split: self.split.clone(),
             sequence: self.sequence,
             size_px: match &source.model.preprocess {
-                Preprocess::Image(image) => Some(image.size_px[0]),
+                // The rival's smaller pictures are square: a network for others keeps its size.
+                Preprocess::Image(image) if image.size_px[0] == image.size_px[1] => Some(image.size_px[0]),
+                Preprocess::Image(_) => None,
                 Preprocess::Text(_) => None,
             },
             baseline_budget: options.baseline_budget,

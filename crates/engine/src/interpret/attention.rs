@@ -3,7 +3,7 @@
 use burn_backend::ops::{FloatTensorOps, IntTensorOps};
 use burn_backend::{FloatDType, Scalar, Shape};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
-use headstart_graph::Attention;
+use headstart_graph::{Attention, disentangled_row, relative_position_bucket};
 use headstart_kernels::attention::Dropout;
 
 use super::{Mode, random};
@@ -75,41 +75,11 @@ pub(super) fn relative_position_bias(
     let rows = (0..s_q * s_k)
         .map(|at| {
             let distance = (at % s_k) as i64 - (at / s_k) as i64;
-            bucket(distance, buckets, distance_max, bidirectional)
+            relative_position_bucket(distance, buckets, distance_max, bidirectional)
         })
         .collect::<Vec<_>>();
     let taken = B::float_select(weight, 0, from_i64(&[s_q * s_k], rows, device));
     B::float_permute(reshape(taken, &[1, s_q, s_k, heads]), &[0, 3, 1, 2])
-}
-
-/// The bucket of `key − query` position (Raffel et al., 2020, section 2.1), rounded in f32 as the reference does.
-fn bucket(distance: i64, buckets: usize, distance_max: usize, bidirectional: bool) -> i64 {
-    let (n, base, distance) = if bidirectional {
-        let n = buckets as i64 / 2;
-        (n, if distance > 0 { n } else { 0 }, distance.abs())
-    } else {
-        (buckets as i64, 0, (-distance).max(0))
-    };
-    let exact = n / 2;
-    if distance < exact {
-        return base + distance;
-    }
-    let octaves = (distance as f32 / exact as f32).ln() / (distance_max as f64 / exact as f64).ln() as f32;
-    base + (exact + (octaves * (n - exact) as f32) as i64).min(n - 1)
-}
-
-/// Which of the `2·span` rows a distance `i − j` reads in disentangled attention (He et al., 2021), rounded in f32 as
-/// the reference does.
-fn row(distance: i64, span: usize, distance_max: usize, log_buckets: bool) -> i64 {
-    let span = span as i64;
-    let mid = span / 2;
-    let kept = if log_buckets && distance.abs() > mid {
-        let far = (distance.abs() as f32 / mid as f32).ln() / ((distance_max - 1) as f32 / mid as f32).ln();
-        ((far * (mid - 1) as f32).ceil() as i64 + mid) * distance.signum()
-    } else {
-        distance
-    };
-    (kept + span).clamp(0, 2 * span - 1)
 }
 
 /// What the positions' vectors say of each pair → `[batch, heads, sequence, sequence]`.
@@ -130,41 +100,10 @@ pub(super) fn disentangled_scores(
     let wanted = (0..s * s)
         .map(|at| {
             let distance = (at / s) as i64 - (at % s) as i64;
-            row(if by_key { -distance } else { distance }, rows / 2, distance_max, log_buckets)
+            disentangled_row(if by_key { -distance } else { distance }, rows / 2, distance_max, log_buckets)
         })
         .collect();
     let wanted = B::int_expand(from_i64(&[1, 1, s, s], wanted, device), Shape::new([n, heads, s, s]));
     let scores = B::float_gather(3, every, wanted);
     if by_key { B::float_swap_dims(scores, 2, 3) } else { scores }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `_relative_position_bucket` of transformers' T5, 32 buckets, 128 positions.
-    #[test]
-    fn buckets_are_the_references() {
-        let distances =
-            [-200, -128, -91, -64, -32, -16, -12, -9, -8, -7, -1, 0, 1, 7, 8, 11, 16, 23, 32, 64, 127, 300];
-        let both = distances.map(|d| bucket(d, 32, 128, true));
-        assert_eq!(both, [15, 15, 15, 14, 12, 10, 9, 8, 8, 7, 1, 0, 17, 23, 24, 24, 26, 27, 28, 30, 31, 31]);
-        let one_way = distances.map(|d| bucket(d, 32, 128, false));
-        assert_eq!(one_way, [31, 31, 29, 26, 21, 16, 12, 9, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let every: i64 = (-600..=600).zip(1..).map(|(d, i)| bucket(d, 32, 128, true) * i).sum();
-        assert_eq!(every, 19_105_790);
-    }
-
-    /// `make_log_bucket_position` of transformers' DeBERTa-v2, 256 buckets, 512 positions, clipped.
-    #[test]
-    fn disentangled_rows_are_the_references() {
-        let distances =
-            [-511, -300, -256, -200, -129, -128, -127, -1, 0, 1, 128, 129, 140, 200, 256, 400, 511];
-        let rows = distances.map(|d| row(d, 256, 512, true));
-        assert_eq!(rows, [1, 49, 64, 87, 127, 128, 129, 255, 256, 257, 384, 385, 393, 425, 448, 489, 511]);
-        let every: i64 = (-600..=600).zip(1..).map(|(d, i)| row(d, 256, 512, true) * i).sum();
-        assert_eq!(every, 264_928_317);
-        assert_eq!(row(-3, 4, 9, false), 1);
-        assert_eq!(row(9, 4, 9, false), 7);
-    }
 }

@@ -1,9 +1,8 @@
 //! Operators that make fewer numbers of many.
 
 use burn_backend::ops::{FloatTensorOps, IntTensorOps};
-use burn_backend::{FloatDType, Scalar};
+use burn_backend::{BoolDType, FloatDType, Scalar};
 use burn_dispatch::Dispatch as B;
-
 use headstart_graph::Reduction;
 
 use super::attention::NEVER;
@@ -40,7 +39,7 @@ fn float_reduce(x: T, function: Reduction, axes: &[usize]) -> T {
         Reduction::Min => each(x, B::float_min_dim),
         Reduction::Prod => each(x, B::float_prod_dim),
         Reduction::L1 => sum(B::float_abs(x)),
-        Reduction::L2 => B::float_sqrt(sum(square(x))),
+        Reduction::L2 => norm(sum(square(x))),
         Reduction::SumSquare => sum(square(x)),
         Reduction::LogSum => B::float_log(sum(x)),
         Reduction::LogSumExp => {
@@ -50,6 +49,14 @@ fn float_reduce(x: T, function: Reduction, axes: &[usize]) -> T {
             B::float_add(B::float_log(rest), largest)
         }
     }
+}
+
+/// Root of a sum of squares.  Where that is 0 the gradient is 0 too, one of those that the norm has there (PyTorch's), not
+/// the 0·∞ of the root.
+fn norm(sum: T) -> T {
+    let is_zero = B::float_equal_elem(sum.clone(), Scalar::Float(0.0), BoolDType::Native);
+    let root = B::float_sqrt(B::float_mask_fill(sum, is_zero.clone(), Scalar::Float(1.0)));
+    B::float_mask_fill(root, is_zero, Scalar::Float(0.0))
 }
 
 fn int_reduce(x: T, function: Reduction, axes: &[usize]) -> Result<T, String> {

@@ -10,6 +10,10 @@ pub(super) fn fold(op: &Op, inputs: &[&Known]) -> Option<Known> {
     match op {
         Op::Unary { function } => each(x, |e| unary(e, *function)),
         Op::Cast { to } => each(x, |e| cast(e, *to)),
+        Op::Clip { min, max } => each(x, |e| match e {
+            Elem::Float(v) => float(v.max(*min).min(*max)),
+            _ => None,
+        }),
         Op::Add => pairs(x, inputs[1], |a, b| arithmetic(a, b, Expr::add, |a, b| a + b)),
         Op::Mul => pairs(x, inputs[1], |a, b| arithmetic(a, b, Expr::mul, |a, b| a * b)),
         Op::Binary { function } => pairs(x, inputs[1], |a, b| binary(a, b, *function)),

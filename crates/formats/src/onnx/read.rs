@@ -173,7 +173,7 @@ impl File<'_> {
     fn inputs(&mut self, graph: &proto::Graph, options: &OnnxOptions) -> Result<(), FormatError> {
         let mut fixed: HashMap<&str, i64> = options.fixed.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         let symbols = options.fixed.clone();
-        let mut names: Vec<String> = Vec::new();
+        let (mut names, mut seen) = (Vec::new(), HashSet::new());
         for input in &graph.input {
             // Until ir_version 4 initialisers were listed as inputs too.
             if self.r.values.contains_key(&input.name) {
@@ -196,6 +196,11 @@ impl File<'_> {
                 .iter()
                 .enumerate()
                 .map(|(i, d)| dimension(d.value.as_ref(), &input.name, i))
+                .inspect(|d| {
+                    if let Dim::Symbol(s) = d {
+                        seen.insert(s.clone());
+                    }
+                })
                 .map(|d| match &d {
                     Dim::Symbol(s) => match symbols.iter().find(|(name, _)| name == s) {
                         Some((_, n)) => usize::try_from(*n).map(Dim::Fixed).unwrap_or(d),
@@ -220,16 +225,7 @@ impl File<'_> {
             };
             self.r.values.insert(input.name.clone(), val);
         }
-        let known: Vec<&str> = graph
-            .input
-            .iter()
-            .flat_map(|i| i.kind.as_ref().and_then(|k| k.tensor.as_ref()?.shape.as_ref()))
-            .flat_map(|s| &s.dim)
-            .filter_map(
-                |d| if let Some(DimensionValue::Param(p)) = &d.value { Some(p.as_str()) } else { None },
-            )
-            .collect();
-        fixed.retain(|name, _| !known.contains(name) && *name != "batch");
+        fixed.retain(|name, _| !seen.contains(*name));
         if let Some(name) = fixed.keys().min() {
             names.sort();
             names.dedup();

@@ -50,6 +50,9 @@ pub(super) enum Use {
     Other,
 }
 
+/// Where a parameter's bytes lie, its name, and whether it is stored transposed.
+type Origin = (*const u8, String, bool);
+
 /// The graph that grows, and what names stand for.
 pub(super) struct Reader {
     pub(super) builder: GraphBuilder,
@@ -60,7 +63,8 @@ pub(super) struct Reader {
     pub(super) transposed: HashMap<ValueId, ValueId>,
     kinds: HashMap<ValueId, ElementKind>,
     paths: HashSet<String>,
-    params: HashMap<(String, bool), ValueId>,
+    /// By where the bytes lie, and whether they are stored transposed: graphs inside `If` use names again.
+    params: HashMap<Origin, ValueId>,
     constants: HashMap<(Vec<usize>, Vec<u8>, &'static str), ValueId>,
 }
 
@@ -225,12 +229,14 @@ impl Reader {
     }
 
     fn param(&mut self, weight: &Weight, usage: Use) -> Result<ValueId, String> {
-        self.declare(&weight.name, &weight.tensor, usage, false)
+        let key = (weight.tensor.bytes().as_ptr(), weight.name.clone(), false);
+        self.declare(key, &weight.tensor, usage)
     }
 
     /// The weight `[in, out]` of a product, stored `[out, in]` as linear layers have it.
     pub(super) fn transposed_param(&mut self, weight: &Weight) -> Result<ValueId, String> {
-        if let Some(id) = self.params.get(&(weight.name.clone(), true)) {
+        let key = (weight.tensor.bytes().as_ptr(), weight.name.clone(), true);
+        if let Some(id) = self.params.get(&key) {
             return Ok(*id);
         }
         let [rows, cols] = weight.tensor.shape()[..] else { return Err("the weight is not a matrix".into()) };
@@ -245,13 +251,18 @@ impl Reader {
         }
         let tensor =
             Tensor::new(weight.tensor.dtype(), vec![cols, rows], turned.into()).map_err(|e| e.to_string())?;
-        self.declare(&weight.name, &tensor, Use::Matrix { fan_in: rows }, true)
+        self.declare(key, &tensor, Use::Matrix { fan_in: rows })
     }
 
-    fn declare(&mut self, name: &str, tensor: &Tensor, usage: Use, turned: bool) -> Result<ValueId, String> {
-        let key = (name.to_string(), turned);
+    fn declare(&mut self, key: Origin, tensor: &Tensor, usage: Use) -> Result<ValueId, String> {
         if let Some(id) = self.params.get(&key) {
             return Ok(*id);
+        }
+        let mut name = key.1.clone();
+        let mut n = 1;
+        while self.weights.get(&name).is_some() {
+            n += 1;
+            name = format!("{}#{n}", key.1);
         }
         let shape = tensor.shape();
         let init = match usage {
@@ -264,8 +275,8 @@ impl Reader {
             Use::Other => spread(tensor)?,
         };
         let made = match usage {
-            Use::Buffer { .. } => self.builder.buffer(name.into(), shape, init),
-            _ => self.builder.param(name.into(), shape, init),
+            Use::Buffer { .. } => self.builder.buffer(name.clone(), shape, init),
+            _ => self.builder.param(name.clone(), shape, init),
         };
         let id = made.map_err(|e| e.to_string())?;
         self.weights.insert(name, tensor.clone());

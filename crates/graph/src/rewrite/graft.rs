@@ -16,7 +16,20 @@ pub enum HeadSpec {
 /// Pools at the tap, cuts off the old head and joins the new one; the output is `logits [batch, n_classes]`.
 pub fn graft(graph: &Graph, tap: Tap, head: &HeadSpec) -> Result<Graph, GraphError> {
     let HeadSpec::Linear { n_classes } = head;
-    let (mut b, features) = tap.pooled(graph.clone())?;
+    // An old head that is called as the new one will be goes first.
+    let is_head = |name: &str| name == "head" || name.starts_with("head.");
+    let taken = graph.params().any(|(_, name, _)| is_head(name)) || graph.find("head").is_ok();
+    let (graph, tap) = if taken {
+        let mask = graph.inputs().find(|(_, name, _)| *name == "attention_mask").map(|(id, _, _)| id);
+        let kept = [Some(tap.value), mask].into_iter().flatten();
+        let outputs: Vec<Output> = kept.map(|value| Output { name: "kept".into(), value }).collect();
+        let graph = cut_at(graph, &outputs)?;
+        let value = graph.output();
+        (graph, Tap { value })
+    } else {
+        (graph.clone(), tap)
+    };
+    let (mut b, features) = tap.pooled(graph)?;
     // A head of zeros says nothing about any class before it has learned something.
     let zero = Init::Constant(0.0);
     let value = b.linear_init("head", features, *n_classes, zero, zero)?;
@@ -62,6 +75,22 @@ mod tests {
         let t = tap(&graph)?;
         assert_eq!(graph.value(t.value).name, "features");
         let new = graft(&graph, t, &HeadSpec::Linear { n_classes: 5 })?;
+        let names: Vec<_> = new.params().map(|(_, name, _)| name).collect();
+        assert_eq!(names, ["features.weight", "features.bias", "head.weight", "head.bias"]);
+        assert_eq!(new.value(new.output()).shape.to_string(), "[batch, 5]");
+        Ok(())
+    }
+
+    /// A bundle's network, exported and read again, is a source like others.
+    #[test]
+    fn a_new_head_takes_the_place_of_one_of_its_name() -> Result<(), GraphError> {
+        let mut b = GraphBuilder::new("fitted");
+        let x = b.image("image", [3, 8, 8]);
+        let x = b.conv("features", x, Conv::new(4, 3))?;
+        let x = b.global_avg_pool("pool", x)?;
+        let x = b.linear("head", x, 2)?;
+        let graph = b.finish([("logits", x)])?;
+        let new = graft(&graph, tap(&graph)?, &HeadSpec::Linear { n_classes: 5 })?;
         let names: Vec<_> = new.params().map(|(_, name, _)| name).collect();
         assert_eq!(names, ["features.weight", "features.bias", "head.weight", "head.bias"]);
         assert_eq!(new.value(new.output()).shape.to_string(), "[batch, 5]");

@@ -82,9 +82,9 @@ fn count(dims: &[Dim]) -> Result<Expr, String> {
 /// The same number of elements; where symbols leave that open, the run decides.
 pub(super) fn reshape(x: &Shape, shape: &[Dim]) -> Result<Shape, String> {
     let (have, want) = (count(&x.0)?, count(shape)?);
-    if let (Some(have), Some(want)) = (have.as_number(), want.as_number())
-        && have != want
-    {
+    // Sizes are positive, so a difference of one sign is none that a run could close.
+    let differ = |a: &Expr, b: &Expr| a.sub(b).and_then(|d| d.least()).is_some_and(|n| n > 0);
+    if differ(&have, &want) || differ(&want, &have) {
         return Err(format!("{have} elements do not fill {}", Shape(shape.to_vec())));
     }
     Ok(Shape(shape.to_vec()))
@@ -147,4 +147,22 @@ pub(super) fn resize(x: &Shape, axes: &[usize], sizes: &[Dim]) -> Result<Shape, 
         dims[*axis] = size.clone();
     }
     Ok(Shape(dims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reshape_that_no_run_can_fill_is_refused() {
+        let x = Shape(vec![Dim::batch(), Dim::Fixed(6), Dim::Fixed(25)]);
+        let to = |dims: &[usize]| {
+            let fixed = dims.iter().map(|&n| Dim::Fixed(n));
+            reshape(&x, &[vec![Dim::batch()], fixed.collect()].concat())
+        };
+        assert!(to(&[2, 75]).is_ok());
+        assert!(to(&[2, 60]).is_err());
+        // A batch of two could be meant.
+        assert!(reshape(&x, &[Dim::Fixed(2), Dim::Fixed(150)]).is_ok());
+    }
 }

@@ -172,8 +172,7 @@ fn clip(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let is_int =
         [1, 2].iter().any(|&i| matches!(n.optional(i), Some(Val::Known(k, _)) if k.exprs().is_some()));
     if let (Some(min), Some(max), false) = (min, max, is_int) {
-        let x = r.value(x)?;
-        return r.node(n.path, Op::Clip { min, max }, &[x]).map(Val::Value);
+        return r.apply(n.path, Op::Clip { min, max }, &[x]);
     }
     let mut y = x.clone();
     if let Some(low) = n.optional(1) {

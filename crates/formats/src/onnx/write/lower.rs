@@ -1,10 +1,11 @@
 //! From our operators to ONNX's.
 
 mod layers;
+mod tokens;
 
 use headstart_graph::{
     AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Graph, Interpolation, Node, Op,
-    PadMode, Padding, Reduction, Rounding, Unary,
+    PadMode, Padding, Reduction, Rounding, Unary, disentangled_row,
 };
 
 use super::super::proto::Attribute;
@@ -134,7 +135,7 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         }
         Op::ChannelScale { axis } => channel_scale(e, n, *axis)?,
         Op::DoraGain { scaling } => dora_gain(e, n, *scaling)?,
-        Op::Concat { axis } => plain(e, "Concat", vec![int("axis", *axis as i64)]),
+        Op::Concat { axis } => concat(e, n, *axis)?,
         Op::Select { axis, index } => {
             let at = e.int(*index as i64);
             e.one("Gather", n.path, &[n.x(), &at], vec![int("axis", *axis as i64)])
@@ -142,19 +143,22 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         // What only training does is not written.
         Op::Dropout { .. } | Op::DropPath { .. } => n.x().to_string(),
         Op::Embedding => plain(e, "Gather", vec![int("axis", 0)]),
-        Op::PositionIds { padding_id: Some(_), .. } => {
-            return Err("positions that skip padding have no ONNX form here".into());
-        }
-        Op::PositionIds { offset, padding_id: None } => {
-            let (zero, one, axis) = (e.int(0), e.int(1), e.int(1));
-            let zeros = e.one("Mul", &n.part("zeros"), &[n.x(), &zero], Vec::new());
-            let ones = e.one("Add", &n.part("ones"), &[&zeros, &one], Vec::new());
-            let count = e.one("CumSum", &n.part("count"), &[&ones, &axis], Vec::new());
-            let offset = e.int(*offset as i64 - 1);
-            e.one("Add", n.path, &[&count, &offset], Vec::new())
-        }
+        Op::PositionIds { offset, padding_id } => tokens::position_ids(e, n, *offset, *padding_id),
         Op::Attention(a) => attention(e, n, a)?,
         Op::MaskedMean => masked_mean(e, n),
+        Op::MaskedMax => tokens::masked_max(e, n),
+        Op::MaskTokens => tokens::mask_tokens(e, n),
+        Op::RelativePositionBias { buckets, distance_max, bidirectional } => {
+            tokens::relative_position_bias(e, n, *buckets, *distance_max, *bidirectional)?
+        }
+        Op::DisentangledScores { heads, span, distance_max, log_buckets, by_key, scale } => {
+            let row = |d: i64| disentangled_row(d, *span, *distance_max, *log_buckets);
+            let reach = *distance_max + 2 * *span;
+            tokens::disentangled_scores(e, n, *heads, *scale, *by_key, reach, &row)?
+        }
+        Op::RmsNorm { eps } => layers::rms_norm(e, n, *eps),
+        Op::GroupNorm { groups, eps } => layers::group_norm(e, n, *groups, *eps)?,
+        Op::WeightNorm { axis } => layers::weight_norm(e, n, *axis),
         Op::L2Normalize => {
             let last = n.rank() - 1;
             let norm = reduce(e, &n.part("norm"), n.x(), Reduction::L2, &[last], true);
@@ -233,9 +237,29 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
         Op::Resize { axes, sizes, interpolation, coordinates } => {
             resize(e, n, axes, sizes, *interpolation, *coordinates)?
         }
-        #[allow(unreachable_patterns, reason = "operators that others add")]
-        other => return Err(format!("`{}` has no ONNX form here", other.name())),
+        // Written by `node`, which sees who reads them.
+        Op::Linear | Op::Recurrent { .. } => unreachable!("these have arms of their own"),
     })
+}
+
+/// Parts of length 1 repeat along the other axes, which ONNX wants done before.
+fn concat(e: &mut Emitter, n: &Written<'_>, axis: usize) -> Result<String, String> {
+    let widest =
+        |i: usize| n.dims.iter().map(|d| &d[i]).find(|d| **d != Dim::Fixed(1)).unwrap_or(&Dim::Fixed(1));
+    let mut parts = Vec::new();
+    for (k, (name, dims)) in n.names.iter().zip(&n.dims).enumerate() {
+        let want: Vec<Dim> =
+            (0..dims.len()).map(|i| if i == axis { dims[i].clone() } else { widest(i).clone() }).collect();
+        let repeats = dims.iter().zip(&want).any(|(d, w)| *d == Dim::Fixed(1) && d != w);
+        parts.push(if repeats {
+            let shape = e.dims(&want)?;
+            e.one("Expand", &n.part(&format!("part{k}")), &[name, &shape], Vec::new())
+        } else {
+            name.clone()
+        });
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Ok(e.one("Concat", n.path, &parts, vec![int("axis", axis as i64)]))
 }
 
 fn scalar(e: &mut Emitter, path: &str, vector: &str) -> String {

@@ -23,9 +23,6 @@ pub(super) fn layer_norm(e: &mut Emitter, n: &Written<'_>, eps: f64) -> String {
 }
 
 pub(super) fn attention(e: &mut Emitter, n: &Written<'_>, a: &Attention) -> Result<String, String> {
-    if a.causal {
-        return Err("causal attention has no ONNX form here".into());
-    }
     let heads = a.heads;
     let width = n.dims[0][2].fixed().ok_or("its width must be known")?;
     let mut split = |i: usize, name: &str| -> Result<String, String> {
@@ -47,6 +44,10 @@ pub(super) fn attention(e: &mut Emitter, n: &Written<'_>, a: &Attention) -> Resu
         let bias = e.one("Unsqueeze", &n.part("bias.axes"), &[&bias, &axes], Vec::new());
         scores = e.one("Add", &n.part("masked"), &[&scores, &bias], Vec::new());
     }
+    if a.causal {
+        let never = causal(e, n)?;
+        scores = e.one("Add", &n.part("causal"), &[&scores, &never], Vec::new());
+    }
     if let (true, Some(bias)) = (a.bias, n.names.last()) {
         scores = e.one("Add", &n.part("biased"), &[&scores, bias], Vec::new());
     }
@@ -56,13 +57,22 @@ pub(super) fn attention(e: &mut Emitter, n: &Written<'_>, a: &Attention) -> Resu
     e.reshape(n.path, &turned, &n.dims[0])
 }
 
+/// `[queries, keys]`: −10⁹ where a key stands behind its query, else 0.
+fn causal(e: &mut Emitter, n: &Written<'_>) -> Result<String, String> {
+    let distance = super::tokens::distance(e, n, [&n.dims[0][1], &n.dims[1][1]])?;
+    let (zero, one) = (e.int(0), e.int(1));
+    let ahead = e.one("Max", &n.part("ahead"), &[&distance, &zero], Vec::new());
+    let ahead = e.one("Min", &n.part("is_ahead"), &[&ahead, &one], Vec::new());
+    let ahead = e.cast(&n.part("is_ahead.float"), &ahead, ElementKind::Float);
+    let never = e.float(-1e9);
+    Ok(e.one("Mul", &n.part("never"), &[&ahead, &never], Vec::new()))
+}
+
 pub(super) fn masked_mean(e: &mut Emitter, n: &Written<'_>) -> String {
     if n.names.len() == 1 {
         return reduce(e, n.path, n.x(), Reduction::Mean, &[1], false);
     }
-    let keep = e.cast(&n.part("keep"), &n.names[1], ElementKind::Float);
-    let axis = e.ints(&[2]);
-    let column = e.one("Unsqueeze", &n.part("column"), &[&keep, &axis], Vec::new());
+    let column = super::tokens::column(e, n);
     let kept = e.one("Mul", &n.part("kept"), &[n.x(), &column], Vec::new());
     let sum = reduce(e, &n.part("sum"), &kept, Reduction::Sum, &[1], false);
     let count = reduce(e, &n.part("count"), &column, Reduction::Sum, &[1], false);
@@ -103,4 +113,52 @@ pub(super) fn dora_gain(e: &mut Emitter, n: &Written<'_>, scaling: f64) -> Resul
     let least = e.float(1e-12);
     let norm = e.one("Max", &n.part("least"), &[&norm, &least], Vec::new());
     Ok(e.one("Div", n.path, &[n.x(), &norm], Vec::new()))
+}
+
+/// `x/√(mean(x²) + eps)·weight` along the last axis.
+pub(super) fn rms_norm(e: &mut Emitter, n: &Written<'_>, eps: f64) -> String {
+    let square = e.one("Mul", &n.part("square"), &[n.x(), n.x()], Vec::new());
+    let mean = reduce(e, &n.part("mean"), &square, Reduction::Mean, &[n.rank() - 1], true);
+    let normal = by_deviation(e, n, n.x(), &mean, eps);
+    e.one("Mul", n.path, &[&normal, &n.names[1]], Vec::new())
+}
+
+fn by_deviation(e: &mut Emitter, n: &Written<'_>, x: &str, variance: &str, eps: f64) -> String {
+    let eps = e.float(eps);
+    let sum = e.one("Add", &n.part("eps"), &[variance, &eps], Vec::new());
+    let deviation = e.one("Sqrt", &n.part("deviation"), &[&sum], Vec::new());
+    e.one("Div", &n.part("normal"), &[x, &deviation], Vec::new())
+}
+
+pub(super) fn group_norm(
+    e: &mut Emitter,
+    n: &Written<'_>,
+    groups: usize,
+    eps: f64,
+) -> Result<String, String> {
+    let c = n.dims[0][1].fixed().ok_or("its channels must be known")?;
+    let grouped =
+        [&[n.dims[0][0].clone(), Dim::Fixed(groups), Dim::Fixed(c / groups)], &n.dims[0][2..]].concat();
+    let axes: Vec<usize> = (2..grouped.len()).collect();
+    let x = e.reshape(&n.part("groups"), n.x(), &grouped)?;
+    let mean = reduce(e, &n.part("mean"), &x, Reduction::Mean, &axes, true);
+    let centred = e.one("Sub", &n.part("centred"), &[&x, &mean], Vec::new());
+    let square = e.one("Mul", &n.part("square"), &[&centred, &centred], Vec::new());
+    let variance = reduce(e, &n.part("variance"), &square, Reduction::Mean, &axes, true);
+    let normal = by_deviation(e, n, &centred, &variance, eps);
+    let normal = e.reshape(&n.part("channels"), &normal, &n.dims[0])?;
+    let mut by_channel = vec![Dim::Fixed(1); n.rank()];
+    by_channel[1] = Dim::Fixed(c);
+    let weight = e.reshape(&n.part("weight"), &n.names[1], &by_channel)?;
+    let bias = e.reshape(&n.part("bias"), &n.names[2], &by_channel)?;
+    let scaled = e.one("Mul", &n.part("scaled"), &[&normal, &weight], Vec::new());
+    Ok(e.one("Add", n.path, &[&scaled, &bias], Vec::new()))
+}
+
+/// `g·v/‖v‖`, the norm over all axes but one.
+pub(super) fn weight_norm(e: &mut Emitter, n: &Written<'_>, axis: usize) -> String {
+    let axes: Vec<usize> = (0..n.dims[1].len()).filter(|&i| i != axis).collect();
+    let norm = reduce(e, &n.part("norm"), &n.names[1], Reduction::L2, &axes, true);
+    let gain = e.one("Div", &n.part("gain"), &[n.x(), &norm], Vec::new());
+    e.one("Mul", n.path, &[&n.names[1], &gain], Vec::new())
 }
