@@ -172,8 +172,8 @@ pub(crate) struct ExportArgs {
     /// What to write
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormatArg,
-    /// The file to write
-    #[arg(long, value_name = "FILE")]
+    /// The file to write; with `hf` the folder
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     /// Version of ONNX's operators, 13 to 23
     #[arg(long, default_value_t = 17, value_name = "N")]
@@ -185,8 +185,12 @@ pub(crate) struct ExportArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ExportFormatArg {
+    /// Operators and weights
     Onnx,
+    /// Weights alone
     Safetensors,
+    /// A folder that transformers or sentence-transformers loads
+    Hf,
 }
 
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! `export`: a bundle's network as a file for other tools, checked by running what was written.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -8,10 +9,11 @@ use headstart_core::Input;
 use headstart_engine::Device;
 use headstart_formats::onnx::{self, Normalise, OnnxOptions, WriteOptions};
 use headstart_formats::safetensors;
-use headstart_graph::{Graph, Preprocess, Weights};
+use headstart_graph::{Graph, Model, Preprocess, Weights, rewrite};
 use serde::Serialize;
 
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
+use crate::save_hub_folder::save_checked;
 use crate::{Error, Predictor};
 
 /// Largest difference of a prediction between the bundle and what was written of it.
@@ -24,6 +26,8 @@ pub enum ExportFormat {
     Onnx,
     /// Weights alone.
     Safetensors,
+    /// A folder that transformers' `from_pretrained`, or sentence-transformers, loads.
+    Hf,
 }
 
 /// How a bundle is written.
@@ -41,12 +45,15 @@ pub struct ExportOptions {
 /// What was written, and how it compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExportSummary {
-    /// Length of the file.
+    /// Length of the file; of a folder, of its weights.
     pub bytes: usize,
     /// Golden predictions that were compared.
     pub golden: usize,
     /// Their largest difference.
     pub difference_max: f32,
+    /// The class that loads a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 /// Writes the network of the bundle in `dir` to `out`, which appears only if what was written predicts what the bundle does.
@@ -62,8 +69,24 @@ pub fn export(
         .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
     let tokenizer = bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?;
     let mut manifest = bundle.manifest.clone();
+    let golden = bundle.manifest.golden.clone();
+    let inputs: Vec<Input> = golden
+        .inputs
+        .iter()
+        .map(|input| match input {
+            GoldenInput::File(name) => Input::File(bundle.dir.join(name)),
+            GoldenInput::Text(text) => Input::Text(text.as_str().into()),
+        })
+        .collect();
+    if options.format == ExportFormat::Hf {
+        let (preprocess, labels, card) =
+            (manifest.preprocess.clone(), manifest.labels.clone(), manifest.card.clone());
+        let model = Model { graph, weights, preprocess, tokenizer, labels, card };
+        return hub_folder(&model, out, manifest, device, &inputs, &golden.outputs);
+    }
 
     let bytes = match options.format {
+        ExportFormat::Hf => unreachable!("written above"),
         ExportFormat::Safetensors => {
             let labels = serde_json::to_string(&manifest.labels).expect("names are plain data");
             safetensors::to_bytes(&weights, &[("format".into(), "pt".into()), ("labels".into(), labels)])
@@ -84,21 +107,13 @@ pub fn export(
     };
 
     let (graph, weights) = match options.format {
+        ExportFormat::Hf => unreachable!("written above"),
         ExportFormat::Safetensors => (graph, safetensors::read(out, bytes.clone().into())?),
         ExportFormat::Onnx => {
             let model = onnx::read(out, bytes.clone().into(), &OnnxOptions::default())?;
             (model.graph, model.weights)
         }
     };
-    let golden = bundle.manifest.golden.clone();
-    let inputs: Vec<Input> = golden
-        .inputs
-        .iter()
-        .map(|input| match input {
-            GoldenInput::File(name) => Input::File(bundle.dir.join(name)),
-            GoldenInput::Text(text) => Input::Text(text.as_str().into()),
-        })
-        .collect();
     let difference_max =
         difference(graph, &weights, tokenizer.as_deref(), manifest, device, &inputs, &golden.outputs)?;
     // A difference that is no number is too large as well.
@@ -107,7 +122,43 @@ pub fn export(
         return Err(Error::ExportDiffers { path: out.into(), difference_max, allowed: DIFFERENCE_MAX });
     }
     write(out, &bytes)?;
-    Ok(ExportSummary { bytes: bytes.len(), golden: inputs.len(), difference_max })
+    Ok(ExportSummary { bytes: bytes.len(), golden: inputs.len(), difference_max, class: None })
+}
+
+/// Writes the folder, reads it as any source is read, and compares before it appears.
+fn hub_folder(
+    model: &Model,
+    out: &Path,
+    manifest: headstart_bundle::Manifest,
+    device: &Device,
+    inputs: &[Input],
+    want: &[Vec<f32>],
+) -> Result<ExportSummary, Error> {
+    let problem_type = if manifest.task.ends_with("multi-label") {
+        "multi_label_classification"
+    } else if manifest.task.ends_with("regression") {
+        "regression"
+    } else {
+        "single_label_classification"
+    };
+    let written = Cell::new((0, 0.0));
+    let class = save_checked(model, Some(problem_type), out, &|dir| {
+        let again = crate::hub_folder::open(dir, manifest.card.clone())?.model;
+        // A predictor hands out all outputs; the bundle's are the main one.
+        let graph = rewrite::cut_at(&again.graph, &again.graph.outputs()[..1])?;
+        let tokenizer = again.tokenizer.as_deref();
+        let largest = difference(graph, &again.weights, tokenizer, manifest.clone(), device, inputs, want)?;
+        if largest > DIFFERENCE_MAX {
+            let (path, allowed) = (out.into(), DIFFERENCE_MAX);
+            return Err(Error::ExportDiffers { path, difference_max: largest, allowed });
+        }
+        let file = dir.join("model.safetensors");
+        let bytes = std::fs::metadata(&file).map_err(Error::io(file))?.len() as usize;
+        written.set((bytes, largest));
+        Ok(())
+    })?;
+    let (bytes, difference_max) = written.get();
+    Ok(ExportSummary { bytes, golden: inputs.len(), difference_max, class: Some(class) })
 }
 
 /// Takes the normalisation out of the preprocessing, as part of a network.

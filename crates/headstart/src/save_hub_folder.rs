@@ -29,6 +29,17 @@ const SPECIAL: [(&str, [&str; 2]); 5] = [
 /// # Errors
 /// If the model's source had no `config.json`, no class computes the same network, or `dir` exists.
 pub fn save_hub_folder(model: &Model, dir: &Path) -> Result<String, Error> {
+    save_checked(model, None, dir, &|_| Ok(()))
+}
+
+/// The same with transformers' `problem_type`, which says how logits become predictions; the folder appears only if
+/// `check` accepts what was written.
+pub(crate) fn save_checked(
+    model: &Model,
+    problem_type: Option<&str>,
+    dir: &Path,
+    check: &dyn Fn(&Path) -> Result<(), Error>,
+) -> Result<String, Error> {
     let source = model.card.config.as_ref().ok_or_else(|| {
         Error::request(
             format!("the source `{}` came without a config.json, which transformers needs", model.card.id),
@@ -41,12 +52,16 @@ pub fn save_hub_folder(model: &Model, dir: &Path) -> Result<String, Error> {
             "name a folder that is not there yet, or remove it",
         ));
     }
-    let export = hub_export(&model.graph, source, &model.labels, &model.preprocess)?;
+    let mut export = hub_export(&model.graph, source, &model.labels, &model.preprocess)?;
+    if let (Some(problem), true) = (problem_type, export.modules.is_empty()) {
+        export.config["problem_type"] = problem.into();
+    }
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(Error::io(parent))?;
     // Deleted when dropped: on every error below, nothing stays behind.
     let fresh = tempfile::Builder::new().prefix(".hub-").tempdir_in(parent).map_err(Error::io(parent))?;
     write_all(model, &export, fresh.path())?;
+    check(fresh.path())?;
     fs::rename(fresh.path(), dir).map_err(Error::io(dir))?;
     let _ = fresh.keep();
     Ok(if export.modules.is_empty() { export.class } else { "SentenceTransformer".into() })

@@ -11,12 +11,16 @@ pub(crate) fn run(session: &Session, args: &ExportArgs, json: bool) -> Result<u8
     let format = match args.format {
         ExportFormatArg::Onnx => ExportFormat::Onnx,
         ExportFormatArg::Safetensors => ExportFormat::Safetensors,
+        ExportFormatArg::Hf => ExportFormat::Hf,
     };
     let options = ExportOptions { format, opset: args.opset, with_preprocess: args.with_preprocess };
     let summary = export(&bundle_dir(&args.bundle), &args.out, &options, session.device())?;
     if json {
         output::json(&summary);
     } else {
+        if let Some(class) = &summary.class {
+            println!("{} loads it", class);
+        }
         println!(
             "{}: {} bytes; loaded again, {} golden predictions differ by {:.1e} at most",
             args.out.display(),
