@@ -14,8 +14,8 @@ const PLACES: usize = 256;
 
 /// Wraps an allocator: freed blocks of 256 kB and more are kept and handed out again.
 ///
-/// What is kept never makes the process larger than it was: before a block is taken from the system, as much of what is
-/// kept is returned.
+/// The process does not grow by it without bound: before a block is taken from the system, the oldest of what is kept is
+/// returned until large blocks in use and kept are within five quarters of what was ever in use at once.
 ///
 /// ```
 /// use headstart_kernels::memory::Keeping;
@@ -37,6 +37,11 @@ pub struct Keeping<A> {
 struct Shelf {
     blocks: [Block; PLACES],
     len: usize,
+    /// Bytes of them.
+    kept: usize,
+    /// Bytes of large blocks in use, and the most that there ever were.
+    used: usize,
+    used_max: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -52,7 +57,10 @@ impl<A> Keeping<A> {
     /// Wraps `inner`; keeps nothing yet.
     pub const fn new(inner: A) -> Self {
         let none = Block { at: ptr::null_mut(), layout: Layout::new::<u8>() };
-        Keeping { inner, shelf: Mutex::new(Shelf { blocks: [none; PLACES], len: 0 }) }
+        Keeping {
+            inner,
+            shelf: Mutex::new(Shelf { blocks: [none; PLACES], len: 0, kept: 0, used: 0, used_max: 0 }),
+        }
     }
 }
 
@@ -61,6 +69,7 @@ impl Shelf {
         let block = self.blocks[i];
         self.blocks.copy_within(i + 1..self.len, i);
         self.len -= 1;
+        self.kept -= block.layout.size();
         block
     }
 
@@ -75,6 +84,7 @@ impl Shelf {
         let oldest = (self.len == PLACES).then(|| self.take(0));
         self.blocks[self.len] = block;
         self.len += 1;
+        self.kept += block.layout.size();
         oldest
     }
 }
@@ -90,22 +100,20 @@ fn rounded(layout: Layout) -> Option<Layout> {
 }
 
 impl<A: GlobalAlloc> Keeping<A> {
-    /// A block of a rounded layout from the shelf.
+    /// A block of a rounded layout from the shelf, or none after room was made for one of the system's.
     fn kept(&self, layout: Layout) -> Option<*mut u8> {
-        self.shelf.lock().ok()?.find(layout).map(|b| b.at)
-    }
-
-    /// Returns blocks to the system before `size` bytes are taken from it.
-    fn make_room(&self, size: usize) {
-        let mut returned = 0;
-        while returned < size {
-            let Some(block) = self.shelf.lock().ok().and_then(|mut s| (s.len > 0).then(|| s.take(0))) else {
-                return;
-            };
-            returned += block.layout.size();
+        let mut shelf = self.shelf.lock().ok()?;
+        shelf.used += layout.size();
+        shelf.used_max = shelf.used_max.max(shelf.used);
+        if let Some(block) = shelf.find(layout) {
+            return Some(block.at);
+        }
+        while shelf.len > 0 && shelf.used + shelf.kept > shelf.used_max / 4 * 5 {
+            let block = shelf.take(0);
             // SAFETY: the block came from `inner` with this layout, and nobody has it.
             unsafe { self.inner.dealloc(block.at, block.layout) };
         }
+        None
     }
 }
 
@@ -117,11 +125,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
             // SAFETY: by the caller.
             return unsafe { self.inner.alloc(layout) };
         };
-        self.kept(large).unwrap_or_else(|| {
-            self.make_room(large.size());
-            // SAFETY: the rounded size is not 0.
-            unsafe { self.inner.alloc(large) }
-        })
+        // SAFETY: the rounded size is not 0.
+        self.kept(large).unwrap_or_else(|| unsafe { self.inner.alloc(large) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -135,11 +140,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
                 unsafe { ptr::write_bytes(at, 0, layout.size()) };
                 at
             }
-            None => {
-                self.make_room(large.size());
-                // SAFETY: the rounded size is not 0.
-                unsafe { self.inner.alloc_zeroed(large) }
-            }
+            // SAFETY: the rounded size is not 0.
+            None => unsafe { self.inner.alloc_zeroed(large) },
         }
     }
 
@@ -150,7 +152,10 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Keeping<A> {
         };
         let block = Block { at, layout: large };
         let gone = match self.shelf.lock() {
-            Ok(mut shelf) => shelf.put(block),
+            Ok(mut shelf) => {
+                shelf.used = shelf.used.saturating_sub(large.size());
+                shelf.put(block)
+            }
             Err(_) => Some(block),
         };
         if let Some(block) = gone {
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_does_not_make_the_process_larger() {
+    fn what_is_kept_is_bounded_by_what_was_in_use() {
         let keeping = Keeping::new(Counting(AtomicUsize::new(0)));
         // SAFETY: layouts are those of the blocks.
         unsafe {
@@ -234,7 +239,7 @@ mod tests {
                 let l = layout(i << 18);
                 let a = keeping.alloc(l);
                 keeping.dealloc(a, l);
-                assert!(keeping.inner.0.load(SeqCst) <= (i << 18) * 9 / 8, "only the last block is kept");
+                assert!(keeping.inner.0.load(SeqCst) <= (i << 18) * 9 / 8 * 5 / 4, "at {i}");
             }
         }
     }
