@@ -10,11 +10,12 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use headstart_kernels::memory::Keeping;
 
 use crate::args::Cli;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Keeping<mimalloc::MiMalloc> = Keeping::new(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

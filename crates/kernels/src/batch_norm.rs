@@ -58,33 +58,30 @@ pub fn forward(x: &[f32], [gamma, beta]: [&[f32]; 2], s: &Statistics, eps: f64, 
     });
 }
 
-/// `dx` is filled; `dγ` and `dβ` are returned.
+/// `grad` becomes `dx`; `dγ` and `dβ` are returned.
 pub fn backward(
     x: &[f32],
-    grad: &[f32],
     gamma: &[f32],
     s: &Statistics,
     eps: f64,
     plane: usize,
-    dx: &mut [f32],
+    grad: &mut [f32],
 ) -> [Vec<f32>; 2] {
     let [dgamma, dbeta] = backward_affine(x, grad, s, eps, plane);
     let scale = scales(gamma, s, eps);
     let count = (x.len() / scale.len()) as f64;
     let inverse = inverses(s, eps);
-    planes(dx, plane).zip(x.par_chunks_exact(plane)).zip(grad.par_chunks_exact(plane)).enumerate().for_each(
-        |(i, ((dx, x), g))| {
-            let c = i % scale.len();
-            let (scale, mean) = (scale[c], s.mean[c]);
-            let offset = (f64::from(dbeta[c]) / count) as f32;
-            let slope = (f64::from(dgamma[c]) * inverse[c] / count) as f32;
-            widest(|| {
-                for ((d, x), g) in dx.iter_mut().zip(x).zip(g) {
-                    *d = scale * (g - offset - (x - mean) * slope);
-                }
-            });
-        },
-    );
+    planes(grad, plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (grad, x))| {
+        let c = i % scale.len();
+        let (scale, mean) = (scale[c], s.mean[c]);
+        let offset = (f64::from(dbeta[c]) / count) as f32;
+        let slope = (f64::from(dgamma[c]) * inverse[c] / count) as f32;
+        widest(|| {
+            for (g, x) in grad.iter_mut().zip(x) {
+                *g = scale * (*g - offset - (x - mean) * slope);
+            }
+        });
+    });
     [dgamma, dbeta]
 }
 
@@ -217,9 +214,9 @@ mod tests {
             let [mean, variance, y_want, dx_want, dgamma_want, dbeta_want] =
                 naive(shape, &x, &gamma, &beta, &g, eps);
             let s = statistics(&x, c, p);
-            let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let (mut y, mut dx) = (vec![0.0; x.len()], g.clone());
             forward(&x, [&gamma, &beta], &s, eps, p, &mut y);
-            let [dgamma, dbeta] = backward(&x, &g, &gamma, &s, eps, p, &mut dx);
+            let [dgamma, dbeta] = backward(&x, &gamma, &s, eps, p, &mut dx);
             assert!(close(&s.mean, &mean, 1e-6), "mean of {shape:?}");
             assert!(close(&s.variance, &variance, 1e-6), "variance of {shape:?}");
             assert!(close(&y, &y_want, 1e-5), "y of {shape:?}");

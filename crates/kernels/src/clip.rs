@@ -5,33 +5,32 @@ use rayon::prelude::*;
 use crate::CHUNK;
 use crate::simd::widest;
 
-/// `y = min(max(x, min), max)`; what is not a number stays so.
+/// `x` becomes `y = min(max(x, min), max)`; what is not a number stays so.
 ///
 /// ```
-/// let mut y = [0.0; 3];
-/// headstart_kernels::clip::forward(&[-1.0, 3.0, 6.5], [0.0, 6.0], &mut y);
-/// assert_eq!(y, [0.0, 3.0, 6.0]);
+/// let mut x = [-1.0, 3.0, 6.5];
+/// headstart_kernels::clip::forward([0.0, 6.0], &mut x);
+/// assert_eq!(x, [0.0, 3.0, 6.0]);
 /// ```
-pub fn forward(x: &[f32], [min, max]: [f32; 2], y: &mut [f32]) {
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        widest(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x.clamp(min, max)));
-    });
+pub fn forward([min, max]: [f32; 2], x: &mut [f32]) {
+    x.par_chunks_mut(CHUNK).for_each(|x| widest(|| x.iter_mut().for_each(|x| *x = x.clamp(min, max))));
 }
 
-/// `dx = g` where `min < x < max`, else 0, as PyTorch's hardtanh and relu have it.
+/// `dx = g` where `min < y < max`, else 0, as PyTorch's hardtanh and relu have it; `grad` becomes `dx`.  Whether a value was
+/// inside shows in the result as well as in what was clipped, so that need not be kept.
 ///
 /// ```
-/// let mut dx = [0.0; 4];
-/// headstart_kernels::clip::backward(&[-1.0, 0.0, 3.0, 6.5], &[1.0, 2.0, 3.0, 4.0], [0.0, 6.0], &mut dx);
-/// assert_eq!(dx, [0.0, 0.0, 3.0, 0.0]);
+/// let mut grad = [1.0, 2.0, 3.0, 4.0];
+/// headstart_kernels::clip::backward(&[0.0, 0.0, 3.0, 6.0], [0.0, 6.0], &mut grad);
+/// assert_eq!(grad, [0.0, 0.0, 3.0, 0.0]);
 /// ```
-pub fn backward(x: &[f32], grad: &[f32], [min, max]: [f32; 2], dx: &mut [f32]) {
-    dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(grad.par_chunks(CHUNK)).for_each(|((dx, x), g)| {
+pub fn backward(y: &[f32], [min, max]: [f32; 2], grad: &mut [f32]) {
+    grad.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(grad, y)| {
         // By value and without `&&`: with a branch this is not vectorised, and sixty times slower.
         widest(|| {
-            for ((d, &x), &g) in dx.iter_mut().zip(x).zip(g) {
-                let inside = (x > min) & (x < max);
-                *d = if inside { g } else { 0.0 };
+            for (g, &y) in grad.iter_mut().zip(y) {
+                let inside = (y > min) & (y < max);
+                *g = if inside { *g } else { 0.0 };
             }
         });
     });

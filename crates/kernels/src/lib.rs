@@ -16,6 +16,7 @@ pub mod embedding;
 pub mod gemm;
 mod lanes;
 pub mod layer_norm;
+pub mod memory;
 pub mod peak;
 mod phases;
 mod simd;

@@ -6,7 +6,7 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::{Activation, clip as clipping};
 
-use super::operator::{Operator, is_ours, made, run, slice};
+use super::operator::{Operator, is_ours, made, run, slice, slice_mut};
 use crate::tensor::{T, scale};
 
 /// `max(x, 0)`.
@@ -48,11 +48,14 @@ impl Operator<1> for Clip {
     type Saved = FlexTensor;
 
     fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
-        (made(x.shape(), |y| clipping::forward(slice(&x), self.0, y)), x)
+        let mut y = x;
+        clipping::forward(self.0, slice_mut(&mut y));
+        (y.clone(), y)
     }
 
-    fn backward(self, x: FlexTensor, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        [Some(made(x.shape(), |dx| clipping::backward(slice(&x), slice(&grad), self.0, dx)))]
+    fn backward(self, y: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        clipping::backward(slice(&y), self.0, slice_mut(&mut grad));
+        [Some(grad)]
     }
 }
 
@@ -66,7 +69,8 @@ impl Operator<1> for Pointwise {
         (made(x.shape(), |y| self.0.forward(slice(&x), y)), x)
     }
 
-    fn backward(self, x: FlexTensor, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        [Some(made(x.shape(), |dx| self.0.backward(slice(&x), slice(&grad), dx)))]
+    fn backward(self, x: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        self.0.backward(slice(&x), slice_mut(&mut grad));
+        [Some(grad)]
     }
 }

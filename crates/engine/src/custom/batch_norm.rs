@@ -6,7 +6,9 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::batch_norm::{self as kernel, Statistics};
 
-use super::operator::{Operator, is_ours, made, on_processor, plain, run, slice, tensor, untracked};
+use super::operator::{
+    Operator, is_ours, made, on_processor, plain, run, slice, slice_mut, tensor, untracked,
+};
 use crate::tensor::{T, dims};
 
 /// `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
@@ -41,13 +43,15 @@ impl Operator<3> for BatchNorm {
         (y, [x, weight])
     }
 
-    fn backward(self, [x, weight]: Self::Saved, grad: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
-        let mut affine = [Vec::new(), Vec::new()];
-        let dx = made(x.shape(), |dx| {
-            let (x, g, gamma) = (slice(&x), slice(&grad), slice(&weight));
-            affine = kernel::backward(x, g, gamma, &self.statistics, self.eps, self.plane, dx);
-        });
+    fn backward(
+        self,
+        [x, weight]: Self::Saved,
+        mut grad: FlexTensor,
+        _: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let (s, grad_in) = (&self.statistics, slice_mut(&mut grad));
+        let affine = kernel::backward(slice(&x), slice(&weight), s, self.eps, self.plane, grad_in);
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
-        [Some(dx), Some(dweight), Some(dbias)]
+        [Some(grad), Some(dweight), Some(dbias)]
     }
 }

@@ -39,9 +39,9 @@ pub(crate) fn run<O: Operator<N>, const N: usize>(operator: O, inputs: [T; N]) -
         return plain(operator.forward(inputs.map(untracked)).0);
     };
     let inputs = inputs.map(tracked);
-    let contiguous = inputs.each_ref().map(|t| t.clone().into_primitive().to_contiguous());
-    let (result, saved) = operator.forward(contiguous);
     let nodes = inputs.each_ref().map(|t| t.node());
+    // Nothing here holds the inputs any more, so that an operator may write over one that nobody else holds either.
+    let (result, saved) = operator.forward(inputs.map(|t| whole(t.into_primitive())));
     let result = match Step(operator).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(saved, result),
         OpsKind::UnTracked(prep) => prep.finish(result),
@@ -58,7 +58,7 @@ impl<O: Operator<N>, const N: usize> Backward<Flex, N> for Step<O> {
     type State = O::Saved;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = whole(grads.consume::<Flex>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
         for (node, gradient) in ops.parents.into_iter().zip(self.0.backward(ops.state, grad, wanted)) {
             if let (Some(node), Some(gradient)) = (node, gradient) {
@@ -102,8 +102,13 @@ pub(super) fn plain(t: FlexTensor) -> T {
 /// A tensor that is [`on_processor`], with storage that is its elements in order and nothing else.
 pub(super) fn untracked(t: T) -> FlexTensor {
     let Kind::Flex(BackendTensor::Float(t)) = t.kind else { unreachable!("checked by on_processor") };
-    let whole = t.as_slice::<f32>().is_some_and(|s| s.len() == t.storage::<f32>().len());
-    if whole { t } else { t.to_contiguous() }
+    whole(t)
+}
+
+/// The same numbers in storage that is the elements in order and nothing else.
+fn whole(t: FlexTensor) -> FlexTensor {
+    let is_whole = t.as_slice::<f32>().is_some_and(|s| s.len() == t.storage::<f32>().len());
+    if is_whole { t } else { t.to_contiguous() }
 }
 
 /// The elements of a tensor of integers on the processor.
@@ -119,6 +124,11 @@ pub(super) fn integers(t: &T) -> Option<Vec<i64>> {
 
 pub(super) fn slice(t: &FlexTensor) -> &[f32] {
     t.as_slice::<f32>().expect("contiguous f32: made so by run")
+}
+
+/// The elements, to be written over: of a copy if somebody else holds the tensor.
+pub(super) fn slice_mut(t: &mut FlexTensor) -> &mut [f32] {
+    t.storage_mut()
 }
 
 pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
