@@ -16,7 +16,6 @@ pub mod embedding;
 pub mod gemm;
 mod lanes;
 pub mod layer_norm;
-pub mod memory;
 pub mod peak;
 mod phases;
 mod simd;
