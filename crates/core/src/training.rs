@@ -97,7 +97,7 @@ pub enum OptimiserPlan {
 }
 
 /// What is done about classes of unequal size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// Nothing: every example counts the same.
@@ -105,6 +105,11 @@ pub enum Balance {
     None,
     /// Every class counts the same in the loss.
     Weights,
+    /// Classes count by their effective number of examples (Cui et al., 2019).
+    EffectiveNumber {
+        /// How much of an example is new beside `n` others of its class: `βⁿ`.
+        beta: f64,
+    },
     /// Every class is drawn equally often.
     Sampling,
 }

@@ -14,7 +14,7 @@ pub(crate) struct Views<'a> {
     preparer: Preparer,
     weak: Augmentation,
     strong: Augmentation,
-    spec: FixMatchSpec,
+    pub(crate) spec: FixMatchSpec,
     batch_size: usize,
     seed: u64,
 }
@@ -27,7 +27,9 @@ const STRONG: &str = "strong";
 impl<'a> Views<'a> {
     /// The views that a plan asks for; none if it asks for none.
     pub(crate) fn of(start: &Start<'a>, plan: &TrainingPlan, seed: u64) -> Result<Option<Self>, Error> {
-        let (Objective::Consistency { ratio, .. }, Some(dataset)) = (plan.objective, start.unlabelled) else {
+        let (Objective::Consistency { threshold, ratio, weight }, Some(dataset)) =
+            (plan.objective, start.unlabelled)
+        else {
             return Ok(None);
         };
         let modality = start.dataset.modality;
@@ -37,7 +39,7 @@ impl<'a> Views<'a> {
             preparer: Preparer::new(&start.model.preprocess, start.model.tokenizer.as_deref())?,
             weak: Augmentation::parse(weak, modality)?,
             strong: Augmentation::parse(STRONG, modality)?,
-            spec: FixMatchSpec { n_unlabelled_per_labelled: ratio, ..FixMatchSpec::default() },
+            spec: FixMatchSpec { threshold, n_unlabelled_per_labelled: ratio, unlabelled_weight: weight },
             batch_size: plan.batch_size,
             seed,
         }))
@@ -45,7 +47,7 @@ impl<'a> Views<'a> {
 }
 
 impl Unlabelled for Views<'_> {
-    fn views(&self, _pass: usize, step: usize) -> Result<[Batch; 2], TuneError> {
+    fn views(&self, step: usize) -> Result<[Batch; 2], TuneError> {
         let n = self.dataset.examples.len();
         let drawn = self.spec.unlabelled_batch(step as u64, self.batch_size, n, self.seed);
         let batch = |augmentation: &Augmentation, view: u64| -> Result<Batch, TuneError> {

@@ -106,7 +106,7 @@ pub const TABLE: &[Hyper] = &[
     Hyper::number("label_smoothing", 0.0, 0.0, 0.9, "share of the target that is spread over all classes"),
     Hyper::choice(
         "balance",
-        &["auto", "none", "weights", "sampling"],
+        &["auto", "none", "weights", "effective", "sampling"],
         "what is done about unequal classes; auto weighs them if one is 3 times as large as another",
     ),
     Hyper::choice(

@@ -5,9 +5,9 @@ use headstart_core::{
     OptimiserPlan, Phase, Plan, Regulariser, Schedule, TrainingPlan,
 };
 use headstart_graph::rewrite::{
-    Adapter, HeadSpec, Part, adapt, graft, groups, is_adapters, params_of, tap, tap_at,
+    Adapter, HeadSpec, Part, adapt, graft, groups, is_adapters, params_of, split_at_frontier, tap, tap_at,
 };
-use headstart_graph::{Graph, Op};
+use headstart_graph::{Graph, Op, multiply_adds};
 
 use crate::{Facts, RecipeError, Settings, plan_baseline, probe};
 
@@ -105,7 +105,8 @@ pub(crate) fn plan(
     let training = settings(facts, &plan, phases, head_start, adapters);
     plan.training = Some(training);
     let adapted = network(facts.graph, facts.tap, &plan)?;
-    let training = plan.training.as_ref().expect("set above");
+    let training = plan.training.as_mut().expect("set above");
+    training.n_views = n_views(facts, &adapted, &training.phases);
     plan.groups = group_plans(&adapted, &training.phases);
     plan.notes.extend(lints(facts, &adapted, training));
     plan.baseline = plan_baseline(&Facts { graph: facts.graph, ..facts.clone() }, Some(&plan));
@@ -122,8 +123,6 @@ fn settings(
     let s = &facts.settings;
     let decay = s.get("weight_decay");
     let warmup = s.get("warmup");
-    let has_cache = matches!(facts.modality, Modality::Image) && phases.iter().all(|p| p.rates.len() < 6);
-    let passes: usize = phases.iter().map(|p| p.n_passes).sum();
     TrainingPlan {
         objective: match facts.n_unlabelled {
             0 => Objective::Supervised,
@@ -150,6 +149,7 @@ fn settings(
         balance: match s.choice("balance") {
             "auto" if plan.head.class_weights => Balance::Weights,
             "weights" => Balance::Weights,
+            "effective" => Balance::EffectiveNumber { beta: 0.999 },
             "sampling" => Balance::Sampling,
             _ => Balance::None,
         },
@@ -160,12 +160,7 @@ fn settings(
         mixup: s.get("mixup"),
         cutmix: s.get("cutmix"),
         augmentation: facts.augmentation.into(),
-        n_views: match s.get("views") as usize {
-            _ if facts.augmentation.is_empty() => 1,
-            0 if has_cache => passes.min(4),
-            0 => passes,
-            n => n,
-        },
+        n_views: 1,
         head_start,
         regularisers: regularisers(s),
         interpolation: match s.get("tuned_share") {
@@ -178,6 +173,25 @@ fn settings(
         adapters,
         phases,
     }
+}
+
+/// Views of each example: as many as passes, or a few where they spare a frozen part its work.
+fn n_views(facts: &Facts<'_>, graph: &Graph, phases: &[Phase]) -> usize {
+    let passes: usize = phases.iter().map(|p| p.n_passes).sum();
+    match facts.settings.get("views") as usize {
+        _ if facts.augmentation.is_empty() => 1,
+        0 if phases.iter().all(|phase| mostly_frozen(graph, phase)) => passes.min(4),
+        0 => passes,
+        n => n,
+    }
+}
+
+/// Whether most of the arithmetic lies before what learns in a phase.
+fn mostly_frozen(graph: &Graph, phase: &Phase) -> bool {
+    let learning: Vec<&str> = phase.rates.iter().flat_map(|r| params_of(graph, &r.group, r.part)).collect();
+    let prefix = split_at_frontier(graph, &|name| learning.contains(&name)).ok().and_then(|d| d.prefix);
+    // The share hardly depends on the sequence.
+    prefix.is_some_and(|prefix| 2 * multiply_adds(&prefix, 128) >= multiply_adds(graph, 128))
 }
 
 fn regularisers(s: &Settings) -> Vec<Regulariser> {

@@ -140,16 +140,5 @@ impl PseudoLabels {
     }
 }
 
-/// The paper's schedule of the learning rate: `lr_max · cos(7π·step / (16·n_steps))`, which ends at a fifth of it.
-///
-/// ```
-/// assert_eq!(headstart_train::fixmatch_lr(0, 100, 0.03), 0.03);
-/// assert!((headstart_train::fixmatch_lr(100, 100, 1.0) - 0.195).abs() < 1e-3);
-/// ```
-pub fn fixmatch_lr(step: usize, n_steps: usize, lr_max: f64) -> f64 {
-    let share = step.min(n_steps) as f64 / n_steps.max(1) as f64;
-    lr_max * (7.0 / 16.0 * std::f64::consts::PI * share).cos()
-}
-
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 
 mod axes;
 mod cv;
-mod distribution_alignment;
 mod error;
 mod fixmatch;
 mod folds;
@@ -24,9 +23,8 @@ mod target_scale;
 mod tune;
 
 pub use cv::CvPoint;
-pub use distribution_alignment::DistributionAlignment;
 pub use error::TrainError;
-pub use fixmatch::{FixMatchSpec, PseudoLabels, fixmatch_lr};
+pub use fixmatch::{FixMatchSpec, PseudoLabels};
 pub use head::{HeadFit, activate, fit_head, predict_head};
 pub use logistic::{LogisticSpec, default_l2_candidates, fit, fit_labels};
 pub use mix::{MixSpec, Mixed, cutmix, mixup};
@@ -38,6 +36,6 @@ pub use ridge::{RidgeSpec, fit_ridge};
 pub use sample::{BalancedSampler, ClassWeights, length_grouped, padding_share};
 pub use target_scale::TargetScale;
 pub use tune::{
-    Guards, Job, Lessons, Objective, Outputs, Progress, State, StepTargets, TuneError, TunedPass, Unlabelled,
-    Validate, Watch, find_lr, fine_tune, interpolate, mean, relation,
+    Guards, Job, Lessons, Objective, Outputs, Progress, State, TuneError, TunedPass, Unlabelled, Validate,
+    Watch, changes, find_lr, fine_tune, interpolate, mean, relation,
 };

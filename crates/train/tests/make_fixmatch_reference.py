@@ -1,10 +1,10 @@
-"""FixMatch's unlabelled loss and distribution alignment as their PyTorch implementations compute them, for src/fixmatch/tests.rs.
+"""FixMatch's unlabelled loss as PyTorch computes it, for src/fixmatch/tests.rs.
 usage: python crates/train/tests/make_fixmatch_reference.py > crates/train/tests/fixmatch_reference.json   (torch 2.15)"""
 import json
 import torch
 import torch.nn.functional as F
 
-N, K, THRESHOLD, WEIGHT, COUNTS = 10, 4, 0.8, 1.5, [8, 4, 2, 6]
+N, K, THRESHOLD, WEIGHT = 10, 4, 0.8, 1.5
 torch.manual_seed(0)
 weak = torch.softmax(3 * torch.randn(N, K), -1)
 strong = torch.randn(N, K, requires_grad=True)
@@ -13,12 +13,6 @@ mask = confidence.ge(THRESHOLD)
 loss = WEIGHT * (F.cross_entropy(strong, labels, reduction="none") * mask.float()).mean()
 loss.backward()
 
-wanted, mean, aligned = torch.tensor(COUNTS) / sum(COUNTS), None, []
-for q in weak.split(N // 2):
-    mean = q.mean(0) if mean is None else 0.999 * mean + 0.001 * q.mean(0)
-    a = q * wanted / mean
-    aligned.append((a / a.sum(-1, keepdim=True)).flatten().tolist())
-
 print(json.dumps(dict(torch=torch.__version__, n_classes=K, threshold=THRESHOLD, weight=WEIGHT, weak=weak.flatten().tolist(),
     strong=strong.detach().flatten().tolist(), labels=labels.tolist(), mask=mask.tolist(), loss=loss.item(),
-    gradient=strong.grad.flatten().tolist(), class_counts=COUNTS, aligned=aligned)))
+    gradient=strong.grad.flatten().tolist())))

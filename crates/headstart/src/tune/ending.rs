@@ -1,6 +1,6 @@
 //! What becomes of trained weights: adapters merged, mixed with the start, judged on the validation split.
 
-use headstart_core::{Array, Interpolation, TargetRows, Values};
+use headstart_core::{Array, Interpolation, TargetRows, TrainingPlan, Values};
 use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, merge};
 use headstart_graph::{Graph, Model, Output, Tensor, Weights};
@@ -36,52 +36,56 @@ pub(super) fn without_extra_outputs(graph: &Graph) -> Result<Graph, Error> {
 }
 
 /// Mean loss on the examples of a part, by a network that takes what that part makes.
-pub(super) fn mean_loss(
-    network: &Network,
-    material: &Material<'_>,
-    rows: &TargetRows,
-    loss: &Loss,
-) -> Result<f64, Error> {
+pub(super) fn mean_loss(network: &Network, material: &Material<'_>, loss: &Loss) -> Result<f64, Error> {
     let all: Vec<usize> = (0..material.len()).collect();
     let mut sum = 0.0;
     for at in all.chunks(BATCH) {
         let output = network.infer(&material.inputs(at, 0)?)?;
-        sum += loss.of_arrays(&output, &rows.select(at), network.device())? * at.len() as f64;
+        sum += loss.of_arrays(&output, &material.targets(at), network.device())? * at.len() as f64;
     }
     Ok(sum / all.len().max(1) as f64)
 }
 
-/// The loss of a whole network on the validation split, if there is one.
-pub(super) fn valid_loss(start: &Start<'_>, graph: &Graph, weights: &Weights) -> Result<Option<f64>, Error> {
-    if start.valid_idx.is_empty() || graph.outputs()[0].name == "features" {
+/// The validation split as a whole network reads it, if there is one that can judge.
+pub(super) fn validation<'a>(start: &Start<'a>) -> Result<Option<Material<'a>>, Error> {
+    if start.valid_idx.is_empty() {
         return Ok(None);
     }
-    let plain = headstart_core::TrainingPlan { augmentation: String::new(), ..start.training().clone() };
+    let plain = TrainingPlan { augmentation: String::new(), ..start.training().clone() };
     let rows = start.rows(start.valid_idx);
-    let part =
-        Part { dataset: start.dataset, example_idx: start.valid_idx, rows: rows.clone(), classes: None };
+    let part = Part { dataset: start.dataset, example_idx: start.valid_idx, rows, classes: None };
     let (material, _) = Material::new(start.session, start.model, None, part, &plain, 0)?;
+    Ok(Some(material))
+}
+
+/// The loss of a whole network on the validation split.
+pub(super) fn valid_loss(
+    start: &Start<'_>,
+    valid: &Material<'_>,
+    graph: &Graph,
+    weights: &Weights,
+) -> Result<f64, Error> {
     let network = Network::load(graph.clone(), weights, start.session.device())?;
-    mean_loss(&network, &material, &rows, &start.loss()).map(Some)
+    mean_loss(&network, valid, &start.loss()?)
 }
 
 /// The mean of start and tuned weights that the plan asks for, with the share of the tuned ones.
 pub(super) fn interpolated(
     start: &Start<'_>,
+    valid: Option<&Material<'_>>,
     graph: &Graph,
     from: &Weights,
     to: Weights,
 ) -> Result<(Option<f64>, Weights), Error> {
-    let share = match start.training().interpolation {
-        Interpolation::None => return Ok((None, to)),
-        Interpolation::Fixed { share } => share,
-        Interpolation::Validated if start.valid_idx.is_empty() => 0.5,
-        Interpolation::Validated => {
+    let share = match (start.training().interpolation, valid) {
+        (Interpolation::None, _) => return Ok((None, to)),
+        (Interpolation::Fixed { share }, _) => share,
+        (Interpolation::Validated, None) => 0.5,
+        (Interpolation::Validated, Some(valid)) => {
             let mut best = (f64::INFINITY, 1.0);
             for tenth in (0..=10).rev() {
                 let share = f64::from(tenth) / 10.0;
-                let loss =
-                    valid_loss(start, graph, &interpolate(from, &to, share)?)?.unwrap_or(f64::INFINITY);
+                let loss = valid_loss(start, valid, graph, &interpolate(from, &to, share)?)?;
                 if loss < best.0 {
                     best = (loss, share);
                 }

@@ -11,7 +11,7 @@ use headstart_core::{
 use headstart_engine::{Loss, fill_missing};
 use headstart_graph::rewrite::{cut_at, start_magnitudes};
 use headstart_graph::{Graph, Model, Op, Output, Tensor, ValueId, Weights};
-use headstart_train::{HeadFit, Outputs, TargetScale, TunedPass, mean};
+use headstart_train::{ClassWeights, HeadFit, Outputs, TargetScale, TunedPass, mean};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile, Position};
 use crate::prefix::Extracted;
@@ -19,7 +19,7 @@ use crate::rival::{in_original_unit, outputs};
 use crate::run::Run;
 use crate::runner::{Runner, View};
 use crate::{Error, Session};
-use ending::{interpolated, merged, valid_loss, without_extra_outputs};
+use ending::{interpolated, merged, valid_loss, validation, without_extra_outputs};
 use phase::RunningPhase;
 
 /// What a training starts from.
@@ -37,8 +37,6 @@ pub(crate) struct Start<'a> {
     pub(crate) head: &'a HeadFit,
     /// Unlabelled examples, where there are some.
     pub(crate) unlabelled: Option<&'a Dataset>,
-    /// Least seconds between two checkpoints.
-    pub(crate) checkpoint_seconds: f64,
 }
 
 /// What a training came to.
@@ -123,16 +121,19 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
         ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
     let (tuned_graph, tuned_weights) = merged.pop().expect("two were merged");
     let (_, start_weights) = merged.pop().expect("two were merged");
-    let (share, weights) = interpolated(start, &tuned_graph, &start_weights, tuned_weights)?;
+    // A trunk without a head has no loss of the task.
+    let judges = !matches!(plan.objective, Learning::Pairs { .. });
+    let valid = if judges { validation(start)? } else { None };
+    let (share, weights) = interpolated(start, valid.as_ref(), &tuned_graph, &start_weights, tuned_weights)?;
     if let Some(share) = share {
         tuned.notes.push(format!("the weights are {:.0} % tuned and the rest the start's", 100.0 * share));
     }
-    if matches!(plan.objective, Learning::Pairs { .. }) {
+    if !judges {
         (tuned.graph, tuned.weights) = ending::with_new_head(start, &weights)?;
         file.remove();
         return Ok(tuned);
     }
-    tuned.valid_loss = valid_loss(start, &tuned_graph, &weights)?;
+    tuned.valid_loss = valid.map(|v| valid_loss(start, &v, &tuned_graph, &weights)).transpose()?;
     let scale = TargetScale::of(&start.targets(start.train_idx));
     tuned.weights = in_original_unit(weights, &start.targets(start.train_idx), scale)?;
     tuned.graph = tuned_graph;
@@ -144,12 +145,28 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
 pub(crate) struct DryRun {
     /// The network in training.
     pub(crate) graph: Graph,
-    /// Seconds of one pass over the examples that were tried.
+    /// Examples that were tried.
+    pub(crate) n: usize,
+    /// Seconds of one pass over them.
     pub(crate) seconds_a_pass: f64,
     /// Seconds of the frozen part over one view of each.
-    pub(crate) seconds_frozen: f64,
+    seconds_frozen: f64,
     /// What came out of it, bytes.
-    pub(crate) frozen_bytes: usize,
+    frozen_bytes: usize,
+}
+
+impl DryRun {
+    /// Seconds of the whole training with `n` examples.
+    pub(crate) fn seconds(&self, plan: &TrainingPlan, n: usize) -> f64 {
+        let passes = plan.phases.iter().map(|p| p.n_passes).sum::<usize>() * plan.n_seeds;
+        let all = self.seconds_a_pass * passes as f64 + self.seconds_frozen * plan.n_views as f64;
+        all * n as f64 / self.n as f64
+    }
+
+    /// Bytes that the frozen part makes of `n` examples.
+    pub(crate) fn frozen_bytes(&self, plan: &TrainingPlan, n: usize) -> f64 {
+        self.frozen_bytes as f64 * plan.n_views as f64 * n as f64 / self.n as f64
+    }
 }
 
 /// Trains one pass of the last phase, in which most learns, and keeps nothing.
@@ -163,7 +180,7 @@ pub(crate) fn dry_run(start: &Start<'_>) -> Result<DryRun, Error> {
     let seconds_frozen = clock.elapsed().as_secs_f64();
     let frozen_bytes = running.frozen_bytes();
     let seconds_a_pass = running.try_pass(start)?;
-    Ok(DryRun { graph, seconds_a_pass, seconds_frozen, frozen_bytes })
+    Ok(DryRun { graph, n: start.train_idx.len(), seconds_a_pass, seconds_frozen, frozen_bytes })
 }
 
 impl Start<'_> {
@@ -181,19 +198,20 @@ impl Start<'_> {
         scale.rows(&self.targets(idx), self.dataset.n_outputs())
     }
 
-    pub(super) fn loss(&self) -> Loss {
+    pub(super) fn loss(&self) -> Result<Loss, Error> {
         let plan = self.training();
-        let counts = self.targets(self.train_idx).class_counts(self.dataset.classes.len().max(1));
-        let class_weights = (plan.balance == Balance::Weights).then(|| {
-            let (n, k) = (counts.iter().sum::<usize>() as f32, counts.len() as f32);
-            counts.iter().map(|&c| n / (k * c.max(1) as f32)).collect()
-        });
-        match self.plan.task {
-            Task::Classification => {
-                Loss::CrossEntropy { label_smoothing: plan.label_smoothing, class_weights }
-            }
-            task => Loss::of_task(task),
+        if self.plan.task != Task::Classification {
+            return Ok(Loss::of_task(self.plan.task));
         }
+        let by = match plan.balance {
+            Balance::None | Balance::Sampling => None,
+            Balance::Weights => Some(ClassWeights::Inverse),
+            Balance::EffectiveNumber { beta } => Some(ClassWeights::EffectiveNumber { beta }),
+        };
+        let counts = self.targets(self.train_idx).class_counts(self.dataset.classes.len());
+        let class_weights = by.map(|by| by.weights(&counts)).transpose()?;
+        let class_weights = class_weights.map(|w| w.into_iter().map(|w| w as f32).collect());
+        Ok(Loss::CrossEntropy { label_smoothing: plan.label_smoothing, class_weights })
     }
 
     /// The weights that a seed starts from.
@@ -290,7 +308,7 @@ fn one_seed(
         tuned.extracted += phase.extracted;
         let state = kept.state.take();
         let curve = phase.train(start, kept, file, run, state, (seed_idx, at))?;
-        for (name, tensor) in phase.network.weights_where(&|name| phase.changes(name, plan))?.iter() {
+        for (name, tensor) in phase.changed(plan)?.iter() {
             kept.changed.insert(name, tensor.clone());
         }
         kept.position.phase = at + 1;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use headstart_core::{Balance, BatchNorm, Objective as Learning, Phase, Targets, TrainingPlan};
+use headstart_core::{Balance, Objective as Learning, Phase, Targets, TrainingPlan};
 use headstart_engine::{Loss, Network};
 use headstart_graph::rewrite::{self, params_of, split_at_frontier};
 use headstart_graph::{Graph, Model, Weights};
 use headstart_train::{
-    FixMatchSpec, Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Validate, Watch, find_lr,
+    Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Validate, Watch, changes, find_lr,
     fine_tune,
 };
 
@@ -96,21 +96,12 @@ impl<'a> RunningPhase<'a> {
     }
 
     /// Seconds of one pass, the slow first step not counted.
-    pub(super) fn try_pass(&mut self, start: &Start<'_>) -> Result<f64, Error> {
+    pub(super) fn try_pass(&mut self, start: &Start<'a>) -> Result<f64, Error> {
         let once = TrainingPlan { find_lr: false, n_accumulated: 1, ..start.training().clone() };
-        let lessons: &dyn Lessons = &self.train;
-        let loss = start.loss();
-        let objective = || match once.objective {
-            Learning::Pairs { .. } => Objective::Pairs,
-            _ => Objective::Supervised(loss.clone()),
-        };
-        let pairs = matches!(once.objective, Learning::Pairs { .. })
-            .then(|| PairLessons::new(start, &self.train, &once, self.seed))
-            .transpose()?;
+        let taught = Taught::of(start, &self.train, &once, self.seed)?;
+        let first = First(taught.lessons());
+        let trials: [&dyn Lessons; 2] = [&first, taught.lessons()];
         let mut seconds = 0.0;
-        let whole: &dyn Lessons = pairs.as_ref().map_or(lessons, |p| p);
-        let first = First(whole);
-        let trials: [&dyn Lessons; 2] = [&first, whole];
         for lessons in trials {
             let clock = std::time::Instant::now();
             let job = Job {
@@ -119,7 +110,7 @@ impl<'a> RunningPhase<'a> {
                 lr_max: self.lr_max.clone(),
                 seed: self.seed,
                 lessons,
-                objective: objective(),
+                objective: taught.objective(),
                 guards: Guards::default(),
                 validate: None,
                 watch: &mut Quiet,
@@ -130,15 +121,14 @@ impl<'a> RunningPhase<'a> {
         Ok(seconds)
     }
 
-    /// Whether a parameter may have changed in this phase.
-    pub(super) fn changes(&self, name: &str, plan: &TrainingPlan) -> bool {
-        let measured = name.ends_with("running_mean") || name.ends_with("running_var");
-        self.lr_max.contains_key(name) || (measured && plan.batch_norm == BatchNorm::Batch)
+    /// The weights that may have changed in this phase.
+    pub(super) fn changed(&self, plan: &TrainingPlan) -> Result<Weights, Error> {
+        Ok(self.network.weights_where(&|name| changes(name, plan, &self.lr_max))?)
     }
 
     pub(super) fn train(
         &mut self,
-        start: &Start<'_>,
+        start: &Start<'a>,
         kept: &Checkpoint,
         file: &mut CheckpointFile,
         run: &Run,
@@ -146,62 +136,80 @@ impl<'a> RunningPhase<'a> {
         (seed_idx, phase_idx): (usize, usize),
     ) -> Result<Vec<TunedPass>, Error> {
         let plan = start.training();
-        let loss = start.loss();
-        let valid_rows = start.rows(start.valid_idx);
-        let valid = self.valid.as_ref();
-        let validate = |network: &Network| -> Result<f64, TuneError> {
-            let material = valid.expect("only called with a validation split");
-            ending::mean_loss(network, material, &valid_rows, &loss)
-                .map_err(|e| TuneError::Outside(Box::new(e)))
-        };
-        let pairs = matches!(plan.objective, Learning::Pairs { .. })
-            .then(|| PairLessons::new(start, &self.train, plan, self.seed))
-            .transpose()?;
-        let unlabelled = Views::of(start, plan, self.seed)?;
-        let objective = |loss: Loss| match (plan.objective, &unlabelled) {
-            (Learning::Pairs { .. }, _) => Objective::Pairs,
-            (Learning::Consistency { threshold, weight, ratio }, Some(views)) => {
-                let spec =
-                    FixMatchSpec { threshold, unlabelled_weight: weight, n_unlabelled_per_labelled: ratio };
-                Objective::Consistency { loss, unlabelled: views, spec }
+        let taught = Taught::of(start, &self.train, plan, self.seed)?;
+        let validate = self.valid.as_ref().map(|material| {
+            let loss = &taught.loss;
+            move |network: &Network| -> Result<f64, TuneError> {
+                ending::mean_loss(network, material, loss).map_err(|e| TuneError::Outside(Box::new(e)))
             }
-            _ => Objective::Supervised(loss),
-        };
+        });
         let stage = match plan.phases.len() * plan.n_seeds {
             1 => "training".to_string(),
             n => format!("training {} of {n}", seed_idx * plan.phases.len() + phase_idx + 1),
         };
-        let mut watch = Watcher { session: start.session, stage, kept, file, run, phase: phase_idx };
         let mut quiet = Quiet;
-        let lessons: &dyn Lessons = pairs.as_ref().map_or(&self.train as &dyn Lessons, |p| p);
-        if plan.find_lr && state.is_none() {
-            let job = Job {
-                plan,
-                n_passes: self.n_passes,
-                lr_max: self.lr_max.clone(),
-                seed: self.seed,
-                lessons,
-                objective: objective(loss.clone()),
-                guards: Guards::default(),
-                validate: None,
-                watch: &mut quiet,
-            };
-            let multiple = find_lr(&mut self.network, &job, 60)?;
-            run.event("learning rate found", serde_json::json!({"multiple": multiple}))?;
-            self.lr_max.values_mut().for_each(|lr| *lr *= multiple);
-        }
-        let job = Job {
+        let mut watch = Watcher { session: start.session, stage, kept, file, run, phase: phase_idx };
+        let mut job = Job {
             plan,
             n_passes: self.n_passes,
             lr_max: self.lr_max.clone(),
             seed: self.seed,
-            lessons,
-            objective: objective(loss.clone()),
-            guards: self.guards.take().unwrap_or_default(),
-            validate: valid.map(|_| &validate as &Validate<'_>),
-            watch: &mut watch,
+            lessons: taught.lessons(),
+            objective: taught.objective(),
+            guards: Guards::default(),
+            validate: None,
+            watch: &mut quiet,
         };
+        // A run that goes on finds the same rates again.
+        if plan.find_lr {
+            let multiple = find_lr(&mut self.network, &job, 60)?;
+            run.event("learning rate found", serde_json::json!({"multiple": multiple}))?;
+            job.lr_max.values_mut().for_each(|lr| *lr *= multiple);
+        }
+        job.guards = self.guards.take().unwrap_or_default();
+        job.validate = validate.as_ref().map(|v| v as &Validate<'_>);
+        job.watch = &mut watch;
         Ok(fine_tune(&mut self.network, job, state)?)
+    }
+}
+
+/// What a phase shows the network, and what it makes small.
+struct Taught<'m> {
+    material: &'m Material<'m>,
+    pairs: Option<PairLessons<'m>>,
+    unlabelled: Option<Views<'m>>,
+    loss: Loss,
+}
+
+impl<'m> Taught<'m> {
+    fn of(
+        start: &Start<'m>,
+        material: &'m Material<'m>,
+        plan: &TrainingPlan,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let pairs = matches!(plan.objective, Learning::Pairs { .. })
+            .then(|| PairLessons::new(start, material, plan, seed))
+            .transpose()?;
+        let unlabelled = Views::of(start, plan, seed)?;
+        Ok(Taught { material, pairs, unlabelled, loss: start.loss()? })
+    }
+
+    fn lessons(&self) -> &dyn Lessons {
+        match &self.pairs {
+            Some(pairs) => pairs,
+            None => self.material,
+        }
+    }
+
+    fn objective(&self) -> Objective<'_> {
+        match (&self.pairs, &self.unlabelled) {
+            (Some(_), _) => Objective::Pairs,
+            (None, Some(views)) => {
+                Objective::Consistency { loss: self.loss.clone(), unlabelled: views, spec: views.spec }
+            }
+            (None, None) => Objective::Supervised(self.loss.clone()),
+        }
     }
 }
 

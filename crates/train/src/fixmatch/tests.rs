@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::DistributionAlignment;
 
 #[derive(Deserialize)]
 struct Reference {
@@ -12,17 +11,10 @@ struct Reference {
     weak: Vec<f32>,
     labels: Vec<usize>,
     mask: Vec<bool>,
-    class_counts: Vec<usize>,
-    aligned: Vec<Vec<f32>>,
 }
 
 fn reference() -> Reference {
     serde_json::from_str(include_str!("../../tests/fixmatch_reference.json")).unwrap()
-}
-
-fn close(got: &[f32], want: &[f32]) {
-    assert_eq!(got.len(), want.len());
-    assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-6), "{got:?}, not {want:?}");
 }
 
 #[test]
@@ -35,18 +27,6 @@ fn labels_are_pytorch_s() {
     let n_kept = r.mask.iter().filter(|m| **m).count();
     assert!(n_kept > 2 && n_kept < r.mask.len());
     assert_eq!(made.kept_share(), n_kept as f64 / r.mask.len() as f64);
-}
-
-#[test]
-fn alignment_is_that_of_the_reference_over_batches() {
-    let r = reference();
-    let mut alignment = DistributionAlignment::new(&r.class_counts);
-    let half = r.weak.len() / 2;
-    for (batch, want) in [&r.weak[..half], &r.weak[half..]].into_iter().zip(&r.aligned) {
-        let mut q = batch.to_vec();
-        alignment.align(&mut q).unwrap();
-        close(&q, want);
-    }
 }
 
 #[test]

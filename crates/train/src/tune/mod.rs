@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 
 use headstart_core::{Batch, BatchNorm, OptimiserPlan, Rng, TargetRows, TrainingPlan};
 use headstart_engine::{AdamW, BatchNormPolicy, Gradients, Network, Optimiser, Rate, Rates, Sgd, TrainMode};
-use headstart_graph::{Tensor, Weights};
+use headstart_graph::{Graph, Tensor, Weights};
 use serde::{Deserialize, Serialize};
 
 pub use average::{mean, mix as interpolate};
 pub use error::TuneError;
 pub use guard::{Guards, Outputs, relation};
-pub use objective::{Objective, StepTargets, Unlabelled};
+pub use objective::{Objective, Unlabelled};
 
 /// What the loop asks of whoever has the examples.
 pub trait Lessons {
@@ -120,7 +120,7 @@ pub fn fine_tune(
     resume: Option<State>,
 ) -> Result<Vec<TunedPass>, TuneError> {
     let plan = job.plan;
-    let mut optimiser = optimiser(plan, &job.lr_max);
+    let mut optimiser = optimiser(plan, network.graph(), &job.lr_max);
     let mut mean = (plan.ema_decay > 0.0).then(|| learned(network, &job)).transpose()?;
     let mut best: Option<Weights> = None;
     let mut at = Progress::default();
@@ -184,10 +184,10 @@ fn gradients_of(
     pass: usize,
     step: usize,
 ) -> Result<(f64, Gradients), TuneError> {
-    let mut targets = StepTargets { idx: idx.to_vec(), rows: job.lessons.targets(idx) };
+    let mut targets = job.lessons.targets(idx);
     let mut batch = job.lessons.batch(idx, pass)?;
     objective::mix(job.plan, &mut batch, &mut targets, job.seed, step)?;
-    let guard = job.guards.prepare(&batch, &targets.rows)?;
+    let guard = job.guards.prepare(&batch, &targets)?;
     let mut rng = Rng::stream(job.seed, step as u64);
     let mode = TrainMode {
         rng: &mut rng,
@@ -204,7 +204,7 @@ fn gradients_of(
     };
     let (value, mut gradients) = network.train_gradients(&batch, &learns, &loss, mode)?;
     let mut value = f64::from(value);
-    if let Some((more, unlabelled)) = job.objective.unlabelled(network, &learns, (pass, step), job.seed)? {
+    if let Some((more, unlabelled)) = job.objective.unlabelled(network, &learns, step, job.seed)? {
         gradients.add_scaled(unlabelled, 1.0);
         value += more;
     }
@@ -219,7 +219,8 @@ fn finish_pass(
     mean: Option<&Weights>,
     best: &mut Option<Weights>,
 ) -> Result<(), TuneError> {
-    let last = learned(network, job)?;
+    // The running mean is what is judged and kept; the training goes on from where it is.
+    let last = mean.map(|_| learned(network, job)).transpose()?;
     if let Some(mean) = mean {
         network.set(mean)?;
     }
@@ -235,7 +236,9 @@ fn finish_pass(
             at.n_passes_since += 1;
         }
     }
-    network.set(&last)?;
+    if let Some(last) = last {
+        network.set(&last)?;
+    }
     at.n_passes += 1;
     let train_loss = at.loss_sum / at.n_examples.max(1) as f64;
     let point = TunedPass { pass: at.n_passes, train_loss, valid_loss };
@@ -248,10 +251,13 @@ fn out_of_patience(plan: &TrainingPlan, at: &Progress) -> bool {
     plan.patience > 0 && at.n_passes_since >= plan.patience
 }
 
-fn optimiser(plan: &TrainingPlan, lr_max: &BTreeMap<String, f64>) -> Box<dyn Optimiser> {
-    // Biases and norms are vectors; they do not decay, as is usual since BERT.
-    let decays = |name: &str| !(name.ends_with("bias") || name.to_lowercase().contains("norm"));
-    let rate = |(name, &lr): (&String, &f64)| (name.clone(), Rate { lr_scale: lr, decays: decays(name) });
+fn optimiser(plan: &TrainingPlan, graph: &Graph, lr_max: &BTreeMap<String, f64>) -> Box<dyn Optimiser> {
+    // Vectors do not decay, as is usual since BERT: biases, norms, the gains of (IA)³ and DoRA.
+    let decays: BTreeMap<&str, bool> =
+        graph.params().map(|(id, name, _)| (name, graph.value(id).shape.rank() > 1)).collect();
+    let rate = |(name, &lr_scale): (&String, &f64)| {
+        (name.clone(), Rate { lr_scale, decays: decays.get(name.as_str()).copied().unwrap_or(true) })
+    };
     let rates = Rates(lr_max.iter().map(rate).collect());
     match plan.optimiser {
         OptimiserPlan::AdamW { weight_decay } => Box::new(AdamW::new(1.0, weight_decay).with_rates(rates)),
@@ -261,14 +267,15 @@ fn optimiser(plan: &TrainingPlan, lr_max: &BTreeMap<String, f64>) -> Box<dyn Opt
     }
 }
 
-/// The parameters that learn and, where batch norm measures, its running statistics.
+/// Whether training changes a parameter: it learns or, where batch norm measures, is one of its running statistics.
+pub fn changes(name: &str, plan: &TrainingPlan, lr_max: &BTreeMap<String, f64>) -> bool {
+    let measured = name.ends_with("running_mean") || name.ends_with("running_var");
+    lr_max.contains_key(name) || (measured && plan.batch_norm == BatchNorm::Batch)
+}
+
+/// The parameters that training changes.
 fn learned(network: &Network, job: &Job<'_>) -> Result<Weights, TuneError> {
-    let measures = job.plan.batch_norm == BatchNorm::Batch;
-    let wanted = |name: &str| {
-        job.lr_max.contains_key(name)
-            || (measures && (name.ends_with("running_mean") || name.ends_with("running_var")))
-    };
-    Ok(network.weights_where(&wanted)?)
+    Ok(network.weights_where(&|name| changes(name, job.plan, &job.lr_max))?)
 }
 
 /// `decay·mean + (1 − decay)·now`.
@@ -322,7 +329,7 @@ fn restore(
 /// The network is left as it was.
 pub fn find_lr(network: &mut Network, job: &Job<'_>, n_steps: usize) -> Result<f64, TuneError> {
     let start = learned(network, job)?;
-    let mut optimiser = optimiser(job.plan, &job.lr_max);
+    let mut optimiser = optimiser(job.plan, network.graph(), &job.lr_max);
     let batches = job.lessons.pass(0);
     let (mut smooth, mut lowest, mut best) = (None, f64::INFINITY, 1.0);
     let rate = |step: usize| 10f64.powf(-4.0 + 5.0 * step as f64 / n_steps.max(2) as f64);

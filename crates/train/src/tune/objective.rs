@@ -29,25 +29,17 @@ pub enum Objective<'a> {
 /// Examples without labels, in two views of each.
 pub trait Unlabelled {
     /// Weak and strong views of the examples of one step.
-    fn views(&self, pass: usize, step: usize) -> Result<[Batch; 2], TuneError>;
-}
-
-/// What a step's examples should have been answered.
-pub struct StepTargets {
-    /// Positions of the examples.
-    pub idx: Vec<usize>,
-    /// One row an example, or a pair.
-    pub rows: TargetRows,
+    fn views(&self, step: usize) -> Result<[Batch; 2], TuneError>;
 }
 
 impl Objective<'_> {
     /// The loss of one batch.
-    pub(super) fn loss(&self, made: &LossInput<'_>, targets: &StepTargets) -> EngineTensor {
+    pub(super) fn loss(&self, made: &LossInput<'_>, targets: &TargetRows) -> EngineTensor {
         match self {
             Objective::Supervised(loss) | Objective::Consistency { loss, .. } => {
-                loss.value(made.output(), &targets.rows, made.device)
+                loss.value(made.output(), targets, made.device)
             }
-            Objective::Pairs => pair_loss(made.output(), &targets.rows.values, made.device),
+            Objective::Pairs => pair_loss(made.output(), &targets.values, made.device),
         }
     }
 
@@ -56,11 +48,11 @@ impl Objective<'_> {
         &self,
         network: &mut Network,
         learns: &dyn Fn(&str) -> bool,
-        (pass, step): (usize, usize),
+        step: usize,
         seed: u64,
     ) -> Result<Option<(f64, Gradients)>, TuneError> {
         let Objective::Consistency { unlabelled, spec, .. } = self else { return Ok(None) };
-        let [weak, strong] = unlabelled.views(pass, step)?;
+        let [weak, strong] = unlabelled.views(step)?;
         let answers = network.infer(&weak)?;
         let Values::F32(logits) = answers.values else { unreachable!("logits are f32") };
         let width = answers.shape[1];
@@ -93,7 +85,7 @@ impl Objective<'_> {
 pub(super) fn mix(
     plan: &TrainingPlan,
     batch: &mut Batch,
-    targets: &mut StepTargets,
+    targets: &mut TargetRows,
     seed: u64,
     step: usize,
 ) -> Result<(), TuneError> {
@@ -102,11 +94,11 @@ pub(super) fn mix(
     }
     let [(_, pixels)] = &mut batch.inputs[..] else { return Ok(()) };
     let spec = MixSpec { mixup_alpha: plan.mixup, cutmix_alpha: plan.cutmix };
-    let rows = Array::f32(&[targets.rows.len(), targets.rows.width], targets.rows.values.clone());
+    let rows = Array::f32(&[targets.len(), targets.width], targets.values.clone());
     let mixed = spec.mix(pixels, &rows, &mut Rng::stream(seed ^ 0x313, step as u64))?;
     *pixels = mixed.inputs;
     let Values::F32(values) = mixed.targets.values else { unreachable!("shares are f32") };
-    targets.rows.values = values;
+    targets.values = values;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn identity(n_classes: usize) -> Network {
 struct Views([Batch; 2]);
 
 impl Unlabelled for Views {
-    fn views(&self, _pass: usize, _step: usize) -> Result<[Batch; 2], TuneError> {
+    fn views(&self, _step: usize) -> Result<[Batch; 2], TuneError> {
         Ok(self.0.clone())
     }
 }
@@ -50,7 +50,7 @@ fn consistency(r: &Reference, threshold: f64, network: &mut Network) -> Option<(
         unlabelled: &views,
         spec: FixMatchSpec { threshold, unlabelled_weight: r.weight, ..FixMatchSpec::default() },
     };
-    objective.unlabelled(network, &|_| true, (0, 0), 0).unwrap()
+    objective.unlabelled(network, &|_| true, 0, 0).unwrap()
 }
 
 #[test]
