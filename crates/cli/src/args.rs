@@ -399,9 +399,6 @@ impl PlanArgs {
         options.seed = self.seed;
         options.baseline_budget = self.baseline_budget;
         options.augmentation = self.augment.trim().to_string();
-        if options.augmentation == "none" {
-            options.augmentation.clear();
-        }
         options.targets = self.targets.clone();
         options.unlabelled = self.unlabelled.clone();
         options.time_limit = self.time_limit;

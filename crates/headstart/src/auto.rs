@@ -85,12 +85,10 @@ pub(crate) fn choose(
 }
 
 fn expected_seconds(start: &Start<'_>) -> Result<f64, Error> {
-    let n = (2 * start.plan.training.as_ref().map_or(1, |t| t.batch_size)).min(start.train_idx.len());
+    let training = start.plan.training.as_ref().expect("every candidate trains");
+    let n = (2 * training.batch_size).min(start.train_idx.len());
     let few = Start { train_idx: &start.train_idx[..n], valid_idx: &[], ..*start };
-    let dry = crate::tune::dry_run(&few)?;
-    let passes: usize = start.plan.training.iter().flat_map(|t| &t.phases).map(|p| p.n_passes).sum();
-    let share = start.train_idx.len() as f64 / n as f64;
-    Ok(share * (dry.seconds_a_pass * passes as f64 + dry.seconds_frozen))
+    Ok(crate::tune::dry_run(&few)?.seconds(training, start.train_idx.len()))
 }
 
 fn judged(recipe: &str, dataset: &Dataset, outputs: &[f32], truth: &Targets, seconds: f64) -> Tried {

@@ -88,6 +88,9 @@ impl PrefixCache {
         let mut found = HashMap::new();
         let now = SystemTime::now();
         for path in list(&self.dir)? {
+            if found.len() == wanted.len() {
+                break;
+            }
             if path.extension().is_none_or(|e| e != "seg") {
                 continue;
             }

@@ -100,6 +100,13 @@ pub(crate) struct Prepared {
     pub(crate) unlabelled: Option<Dataset>,
 }
 
+impl Prepared {
+    /// The frozen part of a probe: everything before the tap.
+    fn prefix(&self, session: &Session) -> Result<Prefix, Error> {
+        Prefix::new(session, &self.source.model, &cut(&self.source.model.graph, self.tap)?)
+    }
+}
+
 /// What recipes are told, besides network and classes.
 pub(crate) struct Known {
     train_counts: Vec<usize>,
@@ -107,6 +114,8 @@ pub(crate) struct Known {
     split: SplitPlan,
     sequence: usize,
     n_unlabelled: usize,
+    /// Empty for none.
+    augmentation: String,
 }
 
 impl Known {
@@ -138,7 +147,7 @@ impl Known {
             },
             baseline_budget: options.baseline_budget,
             seed: options.seed,
-            augmentation: &options.augmentation,
+            augmentation: &self.augmentation,
             targets: &options.targets,
             n_unlabelled: self.n_unlabelled,
             settings: options.settings.clone(),
@@ -162,7 +171,7 @@ pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan
     let prepared = prepare(session, data, options)?;
     let forecast = match options.recipe {
         Recipe::Auto => None,
-        _ => Some(forecast_of(session, &prepared, options)?.0),
+        _ => Some(forecast_of(session, &prepared, &prepared.prefix(session)?, options)?.0),
     };
     Ok(Planned { plan: prepared.plan, forecast })
 }
@@ -170,9 +179,9 @@ pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Plan
 fn forecast_of(
     session: &Session,
     p: &Prepared,
+    prefix: &Prefix,
     options: &FitOptions,
 ) -> Result<(Forecast, Extracted), Error> {
-    let prefix = Prefix::new(session, &p.source.model, &cut(&p.source.model.graph, p.tap)?)?;
     let (width, k) = (p.plan.feature_width, p.dataset.n_outputs());
     let head = HeadFit {
         weight: vec![0.0; width * k],
@@ -193,7 +202,6 @@ fn forecast_of(
         valid_idx: &p.splits.valid,
         head: &head,
         unlabelled: p.unlabelled.as_ref(),
-        checkpoint_seconds: options.resume.seconds,
     };
     let rival = p
         .plan
@@ -201,26 +209,27 @@ fn forecast_of(
         .as_ref()
         .map(|b| Rival::new(session, &p.source.model, p.tap, b, &p.dataset, &p.splits.train))
         .transpose()?;
-    forecast(session, &start, &prefix, rival.as_ref(), p.splits.valid.len() + p.splits.test.len())
+    let n_judged = p.splits.valid.len() + p.splits.test.len();
+    forecast(session, &start, prefix, rival.as_ref(), n_judged, options.resume.seconds)
 }
 
 /// Fits, proves and seals; leaves a run folder at `out`.
 pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
     let run = Run::create(out)?;
     let prepared = prepare(session, data, options)?;
+    let prefix = prepared.prefix(session)?;
     let seconds_prepared = run.seconds();
     let (forecast, tried) = match options.recipe {
         Recipe::Auto => (None, Extracted::default()),
-        _ => forecast_of(session, &prepared, options).map(|(f, tried)| (Some(f), tried))?,
+        _ => forecast_of(session, &prepared, &prefix, options).map(|(f, tried)| (Some(f), tried))?,
     };
     let seconds_forecast = run.seconds() - seconds_prepared;
     let Prepared { dataset, mut splits, source, tap, mut plan, known, notices, unlabelled } = prepared;
     run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
     run.write("request.json", &serde_json::to_vec_pretty(&Request::of(data, options)).expect("plain data"))?;
     run.event("planned", &plan.split)?;
-    let mut clock = Clock::start(&run, "Read data and source, plan");
+    let mut clock = Clock::start(&run);
 
-    let prefix = Prefix::new(session, &source.model, &cut(&source.model.graph, tap)?)?;
     let (features, unread, mut extracted) =
         prefix.extract(session, &dataset, &splits.train, "extracting features of the training split")?;
     // What was computed to forecast the run was computed for the run.
@@ -231,14 +240,20 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     check_bad(&diagnostics, dataset.examples.len(), options.load.bad_fraction_max)?;
     let facts = serde_json::json!({"computed": extracted.n_computed, "cached": extracted.n_cached});
     run.event("extracted", facts)?;
-    clock.lap("Extract features");
+    clock.lap(Stage::Extract);
 
     let head = fit_head(session, &dataset, &features, &plan)?;
     head.notes.iter().for_each(|note| session.observer.note(note));
     run.event("fitted", serde_json::json!({"l2": head.l2, "cv": head.cv.len()}))?;
-    clock.lap("Fit the head");
+    clock.lap(Stage::FitHead);
 
-    let (valid, ..) = prefix.extract(session, &dataset, &splits.valid, "reading the validation split")?;
+    // A probe asks nothing of the validation split.
+    let asks = options.recipe == Recipe::Auto || plan.training.is_some();
+    let valid_idx: &[usize] = if asks { &splits.valid } else { &[] };
+    let (valid, unread, extracted_valid) =
+        prefix.extract(session, &dataset, valid_idx, "reading the validation split")?;
+    diagnostics.extend(unread);
+    extracted += extracted_valid;
     let start = Start {
         session,
         model: &source.model,
@@ -249,7 +264,6 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         valid_idx: &valid.example_idx,
         head: &head,
         unlabelled: unlabelled.as_ref(),
-        checkpoint_seconds: options.resume.seconds,
     };
     let tuned: Option<Tuned>;
     if options.recipe == Recipe::Auto {
@@ -266,7 +280,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         extracted += tuned.extracted;
         run.event("tuned", serde_json::json!({"valid_loss": tuned.valid_loss}))?;
     }
-    clock.lap("Train the network");
+    clock.lap(Stage::Tune);
 
     let mut rival = plan
         .baseline
@@ -277,7 +291,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         rival.train()?;
         run.event("rival trained", serde_json::json!({"curve": rival.curve()}))?;
     }
-    clock.lap("Train the rival from random weights");
+    clock.lap(Stage::Rival);
 
     // The seal of the test split breaks here, once; nothing above could read it.
     let (test, unread, extracted_test) = open_test(session, &prefix, &dataset, &mut splits.test)?;
@@ -299,7 +313,7 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         None => of_probe,
     };
     let mut proof = Proof::of(&dataset, &plan, &test.example_idx, outputs, &train_targets, &others)?;
-    clock.lap("Judge on the test split");
+    clock.lap(Stage::Judge);
     let fitted = record::Fitted {
         dataset: &dataset,
         plan: &plan,
@@ -317,21 +331,46 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     record::leave(session, &run, options, &fitted, &mut proof, rival)
 }
 
+/// What a run spends its time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Prepare,
+    Extract,
+    FitHead,
+    Tune,
+    Rival,
+    Judge,
+}
+
+impl Stage {
+    /// As the report says it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Stage::Prepare => "Read data and source, plan",
+            Stage::Extract => "Extract features",
+            Stage::FitHead => "Fit the head",
+            Stage::Tune => "Train the network",
+            Stage::Rival => "Train the rival from random weights",
+            Stage::Judge => "Judge on the test split",
+        }
+    }
+}
+
 /// Where the time of a run goes.
 struct Clock<'a> {
     run: &'a Run,
     last: f64,
-    laps: Vec<(&'static str, f64)>,
+    laps: Vec<(Stage, f64)>,
 }
 
 impl<'a> Clock<'a> {
-    /// What happened so far was `first`.
-    fn start(run: &'a Run, first: &'static str) -> Self {
+    /// What happened so far was preparation.
+    fn start(run: &'a Run) -> Self {
         let last = run.seconds();
-        Clock { run, last, laps: vec![(first, last)] }
+        Clock { run, last, laps: vec![(Stage::Prepare, last)] }
     }
 
-    fn lap(&mut self, what: &'static str) {
+    fn lap(&mut self, what: Stage) {
         let now = self.run.seconds();
         self.laps.push((what, now - self.last));
         self.last = now;
@@ -351,9 +390,10 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("pass --metric {}, or another --task", allowed[0]),
         ));
     }
-    if !options.augmentation.is_empty() {
-        Augmentation::parse(&options.augmentation, dataset.modality)?;
-    }
+    let augmentation = match Augmentation::parse(&options.augmentation, dataset.modality)?.is_none() {
+        true => String::new(),
+        false => options.augmentation.clone(),
+    };
     // Divided before the source is fetched: a wrong request should fail before a long download.
     let mut split = options.split;
     if options.recipe == Recipe::Auto && split.valid_fraction == 0.0 {
@@ -387,6 +427,7 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         },
         sequence: if modality == Modality::Text { tokens_mean(&preparer, &sample) } else { 1 },
         n_unlabelled: unlabelled.as_ref().map_or(0, |u| u.examples.len()),
+        augmentation,
     };
     let plan = known.plan(options.recipe, options, &dataset, &source)?;
     let tap = match &options.tap {

@@ -16,13 +16,15 @@ use crate::{Error, Session};
 /// Examples that are tried.
 const SAMPLE: usize = 24;
 
-/// Forecasts a run, and says what was extracted for it.  `n_judged` examples are only predicted.
+/// Forecasts a run, and says what was extracted for it.  `n_judged` examples are only predicted;
+/// checkpoints are at least `checkpoint_seconds` apart.
 pub(crate) fn forecast(
     session: &Session,
     start: &Start<'_>,
     prefix: &Prefix,
     rival: Option<&Rival<'_>>,
     n_judged: usize,
+    checkpoint_seconds: f64,
 ) -> Result<(Forecast, Extracted), Error> {
     let idx = start.train_idx;
     let n_all = (idx.len() + n_judged) as f64;
@@ -39,16 +41,14 @@ pub(crate) fn forecast(
         let tried: Vec<usize> = spread(start, idx, 3 * plan.batch_size.max(2));
         let tried_start = Start { train_idx: &tried, valid_idx: &[], ..*start };
         let dry = dry_run(&tried_start)?;
-        let share = idx.len() as f64 / tried.len() as f64;
-        let passes: f64 = plan.phases.iter().map(|p| p.n_passes as f64).sum::<f64>() * plan.n_seeds as f64;
-        seconds += dry.seconds_a_pass * share * passes + dry.seconds_frozen * share * plan.n_views as f64;
+        seconds += dry.seconds(plan, idx.len());
         // The trained network predicts what is judged; that is about a third of a step.
-        seconds += dry.seconds_a_pass / 3.0 / tried.len() as f64 * n_judged as f64;
-        let frozen_mb = dry.frozen_bytes as f64 * share * plan.n_views as f64 / MIB;
+        seconds += dry.seconds_a_pass / 3.0 / dry.n as f64 * n_judged as f64;
+        let frozen_mb = dry.frozen_bytes(plan, idx.len()) / MIB;
         cache_mb += frozen_mb;
         held_mb += frozen_mb;
-        saved_share = saved(start, plan, &dry.graph);
-        if seconds > start.checkpoint_seconds {
+        saved_share = saved(plan, &dry.graph);
+        if seconds > checkpoint_seconds {
             // A checkpoint holds what learns and its two moments, and once more as the bytes of its file.
             let learning: usize = start.plan.groups.iter().map(|g| g.n_learning).sum();
             held_mb += 2.0 * 3.0 * 4.0 * learning as f64 / MIB;
@@ -85,7 +85,7 @@ fn spread(start: &Start<'_>, idx: &[usize], n: usize) -> Vec<usize> {
 }
 
 /// Share of the multiply-adds of training without a frontier that the plan does not spend.
-fn saved(start: &Start<'_>, plan: &TrainingPlan, graph: &Graph) -> f64 {
+fn saved(plan: &TrainingPlan, graph: &Graph) -> f64 {
     // Sequences cancel out: every part of a network sees the same length.
     let cost = |g: &Graph| multiply_adds(g, 32) as f64;
     let whole = cost(graph);
@@ -105,6 +105,5 @@ fn saved(start: &Start<'_>, plan: &TrainingPlan, graph: &Graph) -> f64 {
         let views = (plan.n_views.min(phase.n_passes)) as f64;
         spent += 3.0 * passes * cost(&parts.suffix) + views * prefix;
     }
-    debug_assert!(start.plan.training.is_some());
     if all > 0.0 { (1.0 - spent / all).max(0.0) } else { 0.0 }
 }

@@ -81,9 +81,15 @@ impl<'a> Material<'a> {
     ) -> Result<(Self, Extracted), Error> {
         let modality = part.dataset.modality;
         let augmentation = Augmentation::parse(&plan.augmentation, modality)?;
-        let n_views = if plan.augmentation.is_empty() { 1 } else { plan.n_views.max(1) };
+        let n_views = if augmentation.is_none() { 1 } else { plan.n_views.max(1) };
         let views = Views { augmentation: augmentation.clone(), n: n_views, seed };
         let preparer = Preparer::new(&model.preprocess, model.tokenizer.as_deref())?;
+        let divided = parts.and_then(|p| Some((p.prefix.as_ref()?, &p.suffix)));
+        // What stands beside a frozen layer may read the same input as that layer.
+        let reads_raw = divided.is_none_or(|(graph, suffix)| {
+            let crosses = |name: &str| graph.outputs().iter().any(|o| o.name == name);
+            suffix.inputs().any(|(_, name, _)| !crosses(name))
+        });
         let balanced = part.classes.filter(|_| plan.balance == Balance::Sampling);
         let mut material = Material {
             session,
@@ -93,17 +99,14 @@ impl<'a> Material<'a> {
             preparer,
             views,
             frontier: None,
-            reads_raw: true,
+            reads_raw,
             held: Vec::new(),
             lengths: Vec::new(),
             order: Order { batch_size: plan.batch_size, seed, balanced },
         };
         material.hold()?;
         let mut extracted = Extracted::default();
-        if let Some((graph, suffix)) = parts.and_then(|p| Some((p.prefix.as_ref()?, &p.suffix))) {
-            // What stands beside a frozen layer may read the same input as that layer.
-            let crosses = |name: &str| graph.outputs().iter().any(|o| o.name == name);
-            material.reads_raw = suffix.inputs().any(|(_, name, _)| !crosses(name));
+        if let Some((graph, _)) = divided {
             let outputs = graph
                 .outputs()
                 .iter()
@@ -127,17 +130,20 @@ impl<'a> Material<'a> {
         self.frontier.iter().flat_map(|f| f.rows.values()).map(|row| 4 * row.len()).sum()
     }
 
-    /// Prepares every example once, where it has one view only and memory allows.
+    /// Prepares every example once, where it has one view only and memory allows; texts in any case, for their lengths.
     fn hold(&mut self) -> Result<(), Error> {
         let is_text = self.dataset.modality == headstart_core::Modality::Text;
+        self.lengths = vec![1; self.len()];
+        self.held = vec![None; self.len()];
+        if !is_text && (!self.reads_raw || self.views.n > 1) {
+            return Ok(());
+        }
         let one = self.preparer.prepare(&self.dataset.examples[self.example_idx[0]].input)?;
         let bytes = match &one {
             Prepared::Image(pixels) => 4 * pixels.len(),
             Prepared::Tokens(ids) => 8 * ids.len(),
         };
-        self.lengths = vec![1; self.len()];
-        if !is_text && (self.views.n > 1 || bytes.saturating_mul(self.len()) > BYTES_HELD_MAX) {
-            self.held = vec![None; self.len()];
+        if !is_text && bytes.saturating_mul(self.len()) > BYTES_HELD_MAX {
             return Ok(());
         }
         let prepared: Vec<Prepared> = self
@@ -156,32 +162,29 @@ impl<'a> Material<'a> {
 
     /// Runs the prefix over all views, one after the other, while they fit.
     fn fill(&self, frontier: &mut Frontier) -> Result<Extracted, Error> {
-        let (mut sum, mut bytes) = (Extracted::default(), 0usize);
         let bytes_max = BYTES_HELD_MAX.min(self.session.features.bytes_max() as usize);
+        // A few examples show how large a row is.
+        let sample: Vec<Wanted<'_>> = (0..self.len().min(32)).map(|at| self.wanted(at, 0)).collect();
+        let sampled = frontier.prefix.rows(self.session, &sample, STAGE)?;
+        let row = sampled.known.values().map(|v| 4 * v.len()).max().unwrap_or(0);
+        let mut sum = sampled.extracted;
+        frontier.rows.extend(sampled.known);
         for view in 0..self.views.n {
-            let wanted: Vec<Wanted<'_>> = (0..self.len()).map(|at| self.wanted(at, view)).collect();
-            let sample = &wanted[..wanted.len().min(32)];
-            let known = frontier.prefix.rows(self.session, sample, STAGE)?;
-            let row: usize = known.known.values().map(|v| 4 * v.len()).max().unwrap_or(0);
-            bytes = bytes.saturating_add(row.saturating_mul(wanted.len()));
-            if bytes > bytes_max {
+            if row.saturating_mul(self.len()).saturating_mul(view + 1) > bytes_max {
                 break;
             }
-            let all = frontier.prefix.rows(self.session, &wanted, STAGE)?;
-            // The sample is counted once, as what it was the first time.
-            sum += Extracted {
-                n_cached: all.extracted.n_cached.saturating_sub(known.known.len()),
-                ..all.extracted
-            };
-            sum += known.extracted;
-            frontier.rows.extend(all.known);
+            let known = if view == 0 { sample.len() } else { 0 };
+            let rest: Vec<Wanted<'_>> = (known..self.len()).map(|at| self.wanted(at, view)).collect();
+            let rows = frontier.prefix.rows(self.session, &rest, STAGE)?;
+            sum += rows.extracted;
+            frontier.rows.extend(rows.known);
         }
         Ok(sum)
     }
 
     fn wanted(&self, at: usize, view: usize) -> Wanted<'_> {
         let example = &self.dataset.examples[self.example_idx[at]];
-        let seed = (self.views.n > 1 || !self.views.augmentation.is_none())
+        let seed = (!self.views.augmentation.is_none())
             .then(|| view_seed(&example.hash, view as u64, self.views.seed));
         let key = match seed {
             Some(seed) => {

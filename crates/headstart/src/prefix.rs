@@ -70,6 +70,9 @@ impl Prefix {
 
     /// What comes out for each of `wanted`: from the cache, or computed and cached.
     pub(crate) fn rows(&self, session: &Session, wanted: &[Wanted<'_>], stage: &str) -> Result<Rows, Error> {
+        if wanted.is_empty() {
+            return Ok(Rows::default());
+        }
         let keys: HashSet<[u8; 32]> = wanted.iter().map(|w| w.key).collect();
         let mut known = self.cache.read(&keys).map_err(Error::cache)?;
         let n_cached = known.len();

@@ -22,7 +22,7 @@ use headstart_train::{HeadFit, TargetScale};
 use headstart_trust::Simplest;
 use serde::Serialize;
 
-use crate::fit::{FitOptions, default_out};
+use crate::fit::{FitOptions, Stage, default_out};
 use crate::predict::Predictor;
 use crate::predictions_csv;
 use crate::prefix::Extracted;
@@ -54,7 +54,7 @@ pub(crate) struct Fitted<'a> {
     pub(crate) forecast: Option<Forecast>,
     /// Seconds that forecasting took, which the forecast does not speak of.
     pub(crate) seconds_forecast: f64,
-    pub(crate) timings: Vec<(&'static str, f64)>,
+    pub(crate) timings: Vec<(Stage, f64)>,
 }
 
 /// What `fit` answers; `--json` prints it.
@@ -172,11 +172,12 @@ pub(crate) fn leave(
     let peak = peak_mb();
     let data = report_data(session, run, options, fitted, proof, rival.as_ref(), &sentence, &fallback);
     run.write("report.html", headstart_report::html(&data).as_bytes())?;
+    let spent = |on: &[Stage]| fitted.timings.iter().filter(|(what, _)| on.contains(what)).map(|t| t.1).sum();
     let seconds: BTreeMap<&'static str, f64> = [
         ("total", seconds_total),
-        ("features", fitted.timings[1].1),
-        ("train", fitted.timings[2].1 + fitted.timings[3].1),
-        ("scratch", fitted.timings[4].1),
+        ("features", spent(&[Stage::Extract])),
+        ("train", spent(&[Stage::FitHead, Stage::Tune])),
+        ("scratch", spent(&[Stage::Rival])),
     ]
     .into_iter()
     .map(|(name, s)| (name, (s * 1000.0).round() / 1000.0))
@@ -419,7 +420,7 @@ fn report_data(
         timings: fitted
             .timings
             .iter()
-            .map(|(what, s)| Timing { what: (*what).into(), seconds: *s })
+            .map(|(what, s)| Timing { what: what.words().into(), seconds: *s })
             .collect(),
         peak_mb: peak_mb(),
         cache: Some(CacheFacts {

@@ -69,13 +69,16 @@ impl Run {
     }
 }
 
-/// What a killed run was just writing: files and folders that were not renamed any more.
+/// What a killed run was just writing: files and folders that were not renamed any more, by the exact form of their names.
 fn left_over(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
-    let is_temporary =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+    let is_temporary = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let drawn = name.and_then(|name| name.strip_prefix(TEMPORARY));
+        drawn.is_some_and(|drawn| drawn.len() == 6 && drawn.bytes().all(|b| b.is_ascii_alphanumeric()))
+    };
     Ok(fs::read_dir(dir)?.flatten().map(|e| e.path()).filter(is_temporary).collect())
 }
 
