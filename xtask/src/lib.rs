@@ -5,3 +5,4 @@ pub mod golden;
 pub mod gpu_smoke;
 pub mod interop;
 pub mod onnx;
+pub mod study;

@@ -38,6 +38,24 @@ enum Chore {
         #[arg(long)]
         python: Option<PathBuf>,
     },
+    /// Fit the same with several seeds, and say by how much the recipe beats the probe, with its interval
+    Study {
+        /// How many seeds, from 0
+        #[arg(long, default_value_t = 5)]
+        seeds: u64,
+        /// Draw other splits (and shots) with each seed too
+        #[arg(long)]
+        resplit: bool,
+        /// The program
+        #[arg(long, default_value = "target/release/headstart")]
+        headstart: PathBuf,
+        /// Folder of the runs
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// What `headstart fit` is told: data, source, recipe, settings
+        #[arg(last = true, required = true)]
+        fit: Vec<String>,
+    },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
         /// Files in the form of crates/zoo/tests/golden/*.json
@@ -51,6 +69,9 @@ fn main() -> ExitCode {
         Chore::Ci => xtask::ci::run(),
         Chore::GpuSmoke => gpu_smoke(),
         Chore::Golden { files } => golden(&files),
+        Chore::Study { seeds, resplit, headstart, out, fit } => {
+            xtask::study::run(&xtask::study::Study { n_seeds: seeds, resplit, headstart, out, fit })
+        }
         Chore::Interop { python } => xtask::interop::run(python),
         Chore::Onnx { dir, only, write, opset } => {
             onnx(&dir, &only, write.as_deref().map(|dir| (dir, opset)))

@@ -135,6 +135,9 @@ pub(crate) struct SplitArgs {
     /// Seed of the division.  It is not --seed, so that trying seeds does not try test examples
     #[arg(long, default_value_t = 0, value_name = "N")]
     split_seed: u64,
+    /// Learn from N examples of each class only, drawn by --split-seed: what would fewer labels have given?
+    #[arg(long, value_name = "N")]
+    shots: Option<usize>,
 }
 
 /// The source network.
@@ -372,6 +375,7 @@ impl SplitArgs {
             test_fraction: self.test_fraction,
             valid_fraction: self.valid_fraction,
             seed: self.split_seed,
+            shots: self.shots,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::DataError;
 use crate::assemble::{note, some_of_having};
 
 mod given;
+mod shots;
 mod strata;
 
 use strata::Strata;
@@ -28,11 +29,13 @@ pub struct SplitOptions {
     pub valid_fraction: f64,
     /// Another seed, another division.
     pub seed: u64,
+    /// Learn from this many examples of each class only; from all if none.
+    pub shots: Option<usize>,
 }
 
 impl Default for SplitOptions {
     fn default() -> Self {
-        SplitOptions { test_fraction: 0.2, valid_fraction: 0.0, seed: 0 }
+        SplitOptions { test_fraction: 0.2, valid_fraction: 0.0, seed: 0, shots: None }
     }
 }
 
@@ -41,7 +44,7 @@ impl Default for SplitOptions {
 /// byte-identical to one of a later part are dropped.  Otherwise the division is stratified.
 ///
 /// Every class of two units or more has at least one in train and, where groups allow, one in test; a class of a single
-/// unit is in train only.  The diagnostics tell of dropped examples, of duplicates, of labels that contradict each
+/// unit is in train only.  `shots` then thins out the train part, given or not.  The diagnostics tell of dropped examples, of duplicates, of labels that contradict each
 /// other, and of classes that a part lacks.
 ///
 /// # Errors
@@ -68,6 +71,9 @@ pub fn split(dataset: &Dataset, options: &SplitOptions) -> Result<(Splits, Vec<D
         let n = parts.train.len() + if carved { parts.test.len() } else { 0 };
         let fraction = options.valid_fraction * n as f64 / parts.train.len().max(1) as f64;
         parts.valid = carve(dataset, &mut parts.train, fraction.min(0.99), options.seed, "valid");
+    }
+    if let Some(shots) = options.shots {
+        diagnostics.push(shots::draw(dataset, &mut parts.train, shots, options.seed)?);
     }
     for part in [&mut parts.train, &mut parts.valid, &mut parts.test] {
         part.sort_unstable();

@@ -127,14 +127,37 @@ pub fn bootstrap_counts(
     Interval { lo: percentile(&scores, tail), hi: percentile(&scores, 1.0 - tail) }
 }
 
+/// The 95 % interval of a mean by Student's distribution, from independent values such as one a seed; none for fewer than
+/// two.
+///
+/// ```
+/// // scipy.stats.t.interval(0.95, 4, np.mean(x), scipy.stats.sem(x))
+/// let ci = headstart_trust::student_t(&[0.1, 0.3, 0.2, 0.5, 0.4]).unwrap();
+/// assert!((ci.lo - 0.10368).abs() < 1e-5 && (ci.hi - 0.49632).abs() < 1e-5);
+/// ```
+pub fn student_t(values: &[f64]) -> Option<Interval> {
+    let n = values.len() as f64;
+    if values.len() < 2 {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let half = quantile_t(n - 1.0) * (variance / n).sqrt();
+    Some(Interval { lo: mean - half, hi: mean + half })
+}
+
+/// The 97.5 % quantile of Student's distribution.
+fn quantile_t(df: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, df).expect("there is a degree of freedom").inverse_cdf(1.0 - TAIL)
+}
+
 /// Φ(−√(n/(n−1))·t), where t is the 97.5 % quantile of Student's distribution with n − 1 degrees of freedom.
 fn expanded_tail(n: usize) -> f64 {
     if n < 2 {
         return 0.0;
     }
     let df = (n - 1) as f64;
-    let t = StudentsT::new(0.0, 1.0, df).expect("there is a degree of freedom").inverse_cdf(1.0 - TAIL);
-    Normal::standard().cdf(-(n as f64 / df).sqrt() * t)
+    Normal::standard().cdf(-(n as f64 / df).sqrt() * quantile_t(df))
 }
 
 /// Linear between neighbours, like NumPy's default.

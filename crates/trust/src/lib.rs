@@ -10,6 +10,6 @@ mod verdict;
 
 pub use baseline::Simplest;
 pub use error::TrustError;
-pub use interval::{bootstrap, bootstrap_counts, clopper_pearson, wilson};
+pub use interval::{bootstrap, bootstrap_counts, clopper_pearson, student_t, wilson};
 pub use paired::{mcnemar_p, paired_bootstrap, paired_gain};
 pub use verdict::{Judgement, judge, score_interval};

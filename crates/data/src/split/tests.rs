@@ -40,7 +40,7 @@ fn plain(counts: &[usize]) -> Dataset {
 }
 
 fn options(test_fraction: f64, valid_fraction: f64, seed: u64) -> SplitOptions {
-    SplitOptions { test_fraction, valid_fraction, seed }
+    SplitOptions { test_fraction, valid_fraction, seed, shots: None }
 }
 
 fn opened(d: &Dataset, o: SplitOptions) -> (Vec<usize>, Vec<usize>, Vec<usize>, Vec<String>) {
@@ -206,4 +206,22 @@ fn rare_labels_are_divided_first() {
         assert_eq!((a[2], b[2]), (1, 1), "seed {seed}");
         assert!((1..=4).contains(&b[1]) && (14..=20).contains(&b[0]), "seed {seed}: {b:?}");
     }
+}
+
+#[test]
+fn shots_are_distinct_and_another_seed_draws_others() {
+    // A class of forty, one of three, and one whose ten examples are copies of two.
+    let mut examples: Vec<Spec<'_>> = (0..40).map(|i| (0, None, Some(SplitName::Train), i)).collect();
+    examples.extend((0..3).map(|i| (1, None, Some(SplitName::Train), 100 + i)));
+    examples.extend((0..10).map(|i| (2, None, Some(SplitName::Train), 200 + i % 2)));
+    examples.extend((0..3).map(|c| (c as usize, None, Some(SplitName::Test), 300 + c)));
+    let d = dataset(&examples);
+    let few = |seed| opened(&d, SplitOptions { shots: Some(4), ..options(0.2, 0.0, seed) });
+    let (train, _, test, notes) = few(0);
+    assert_eq!((class_counts(&d, &train), test.len()), (vec![4, 3, 2], 3));
+    assert!(notes.iter().any(|n| n.starts_with("9 examples were drawn")), "{notes:?}");
+    assert_eq!(few(0).0, train);
+    assert_ne!(few(1).0, train);
+    let refused = split(&d, &SplitOptions { shots: Some(0), ..Default::default() });
+    assert_eq!(refused.unwrap_err().to_string(), "shots is 0; allowed: 1 and above");
 }
