@@ -203,6 +203,38 @@ fn negative_transfer_is_caught() {
     assert!(scratch > 0.8, "{answer}");
 }
 
+/// A source that was trained on shuffled labels: nothing of the pictures helps there, weight decay takes the rest, and what
+/// is left of the network cannot tell anything apart.  On the true labels it is worse than the same network from random
+/// weights, and the verdict says so.
+#[test]
+fn a_source_trained_on_shuffled_labels_is_caught() {
+    let place = Place::new();
+    let data = place.pictures("colours", 40).display().to_string();
+    let mut rng = Rng::new(1);
+    let rows = ["red", "green", "blue"].into_iter().flat_map(|class| (0..40).map(move |i| (class, i)));
+    let shuffled: String = rows
+        .map(|(class, i)| format!("colours/{class}/{i}.png,{}\n", ["x", "y", "z"][rng.below(3)]))
+        .collect();
+    std::fs::write(place.path("shuffled.csv"), format!("path,label\n{shuffled}")).unwrap();
+    let network = format!("file:{}", place.convolutions().display());
+    let long = ["passes=40", "optimiser=sgd", "schedule=constant", "lr=0.1", "weight_decay=1"];
+    let long =
+        long.iter().flat_map(|set| ["--set", *set]).chain(["--preprocess", "unit", "--baseline-budget", "0"]);
+    fit(&place, "shuffled.csv", &network, "full", "runs/shuffled", &long.collect::<Vec<_>>());
+    let written = place.run(&["export", "runs/shuffled", "--format", "onnx", "--out", "harmful.onnx"]);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+
+    let more = ["--preprocess", "unit", "--baseline-budget", "100000"];
+    let (code, answer) = fit(&place, &data, "file:harmful.onnx", "probe", "runs/a", &more);
+    assert_eq!(
+        (code, &answer["verdict"], &answer["fallback"]),
+        (1, &"hurt".into(), &"scratch".into()),
+        "{answer}"
+    );
+    let evaluated = place.run(&["evaluate", "runs/a", &data, "--json"]).json();
+    assert!(evaluated["test"].as_f64().unwrap() > answer["test"].as_f64().unwrap() + 0.3, "{evaluated}");
+}
+
 /// `auto` tries recipes on a validation split of its own, says what it tried and why it chose, and obeys its limit.
 #[test]
 fn auto_explains_its_choice() {
