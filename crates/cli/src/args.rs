@@ -79,7 +79,7 @@ pub(crate) struct BenchArgs {
     /// Tokens an example, for networks that read texts
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) tokens: usize,
-    /// Precision: f32
+    /// Precision: f32 or bf16
     #[arg(long, default_value = "f32", value_name = "D")]
     pub(crate) dtype: String,
     /// Runs that count; the median is reported

@@ -31,7 +31,7 @@ pub use splits::{SealedTest, Splits, TestAlreadyOpened};
 pub use target::{Target, TargetRows, Targets, Task, UnknownName};
 pub use training::{
     Balance, BatchNorm, Forecast, GroupRate, HeadStart, Interpolation, Objective, OptimiserPlan, Phase,
-    Regulariser, TrainingPlan,
+    Precision, Regulariser, TrainingPlan,
 };
 pub use verdict::{Comparison, Interval, Verdict};
 

@@ -24,6 +24,9 @@ pub struct TrainingPlan {
     pub label_smoothing: f64,
     /// Weigh classes in the loss, or draw them, equally.
     pub balance: Balance,
+    /// What products are computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// What batch norm does in the part that trains.
     pub batch_norm: BatchNorm,
     /// Parts whose inner values are computed again instead of kept; 1 keeps all (Chen et al., 2016).
@@ -112,6 +115,17 @@ pub enum Balance {
     },
     /// Every class is drawn equally often.
     Sampling,
+}
+
+/// What numbers products are computed in while the network trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Factors are rounded to bf16 and summed in f32; weights and everything between products stay f32.
+    Bf16,
 }
 
 /// What batch norm does while the network trains.

@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
-use headstart_core::{Array, Batch, Rng, Values};
+use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_graph::{
     Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
 };
+use headstart_kernels::gemm::Operands;
 
 use crate::interpret::constant::constant;
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
@@ -45,6 +46,8 @@ pub struct Network {
     constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
+    /// What factors of products are rounded to.
+    operands: Operands,
 }
 
 /// Elements of one value in a run; more would not fit into any machine.
@@ -78,7 +81,17 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        Ok(Network { graph, device: device.clone(), params, constants, done_after })
+        Ok(Network { graph, device: device.clone(), params, constants, done_after, operands: Operands::F32 })
+    }
+
+    /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
+    /// operators, sums and gradients stay f32 (mixed precision; Micikevicius et al., 2018; Kalamkar et al., 2019, whose
+    /// bf16 needs no scaling of the loss).  Only the processor knows how; other devices stay with f32.
+    pub fn products_in(&mut self, precision: Precision) {
+        self.operands = match precision {
+            Precision::F32 => Operands::F32,
+            Precision::Bf16 => Operands::Bf16,
+        };
     }
 
     /// The graph it runs.
@@ -306,7 +319,7 @@ impl Network {
             }
             let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
             let op = bound(&node.op, symbols, &inputs).map_err(at)?;
-            let made = apply(i, &op, inputs, mode, self.device.plain()).map_err(at)?;
+            let made = apply(i, &op, inputs, mode, self.operands, self.device.plain()).map_err(at)?;
             values[node.output.index()] = Some(made);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_core::{Array, Batch, Rng};
+use headstart_core::{Array, Batch, Precision, Rng};
 use headstart_engine::{AdamW, Device, LossInput, Network, cross_entropy, random_weights};
 use headstart_graph::{Dim, Graph, Shape, multiply_adds};
 use headstart_kernels::{Isa, peak};
@@ -31,7 +31,7 @@ pub struct BenchOptions {
     pub batch: usize,
     /// Tokens an example, for networks that read texts.
     pub tokens: usize,
-    /// Precision; `f32` is what there is.
+    /// Precision: `f32`, or `bf16` for products of factors that are rounded to it.
     pub dtype: String,
     /// Runs that count, after two that do not.
     pub repeats: usize,
@@ -97,21 +97,26 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
             ));
         }
     }
-    if options.dtype != "f32" {
-        let message = format!("dtype `{}` cannot be timed (f32)", options.dtype);
-        return Err(Error::request(message, "pass `--dtype f32`"));
-    }
+    let (precision, peak_of) = match options.dtype.as_str() {
+        "f32" => (Precision::F32, peak::Precision::F32),
+        "bf16" => (Precision::Bf16, peak::Precision::Bf16),
+        other => {
+            let message = format!("dtype `{other}` cannot be timed (f32, bf16)");
+            return Err(Error::request(message, "pass `--dtype f32`"));
+        }
+    };
     let n_classes = 10;
     let graph = headstart_zoo::build(&options.arch, &BuildOptions::classes(n_classes))?;
     let passes = if work == BenchWork::Step { 3.0 } else { 1.0 };
     let operations = 2.0 * passes * (options.batch as u64 * multiply_adds(&graph, options.tokens)) as f64;
     let batch = batch(&graph, options);
     let mut network = Network::load(graph.clone(), &random_weights(&graph, 0)?, &Device::cpu())?;
+    network.products_in(precision);
     let labels: Vec<usize> = (0..options.batch).map(|i| i % n_classes).collect();
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
     let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..options.repeats + 2 {
-        peaks.push(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(50)));
+        peaks.push(peak::measure(peak_of, Isa::best(), Duration::from_millis(50)));
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
         match work {
             BenchWork::Forward => drop(network.infer(&batch)?),

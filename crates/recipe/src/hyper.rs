@@ -110,6 +110,11 @@ pub const TABLE: &[Hyper] = &[
         "what is done about unequal classes; auto weighs them if one is 3 times as large as another",
     ),
     Hyper::choice(
+        "precision",
+        &["f32", "bf16"],
+        "bf16 rounds the factors of products while the network trains; sums and weights stay f32",
+    ),
+    Hyper::choice(
         "batch_norm",
         &["frozen", "batch"],
         "frozen goes by the source's statistics, which suits small data",

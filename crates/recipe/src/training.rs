@@ -2,7 +2,7 @@
 
 use headstart_core::{
     Balance, BatchNorm, GroupPlan, GroupRate, GroupState, HeadStart, Interpolation, Modality, Objective,
-    OptimiserPlan, Phase, Plan, Regulariser, Schedule, TrainingPlan,
+    OptimiserPlan, Phase, Plan, Precision, Regulariser, Schedule, TrainingPlan,
 };
 use headstart_graph::rewrite::{
     Adapter, HeadSpec, Part, adapt, graft, groups, is_adapters, params_of, split_at_frontier, tap, tap_at,
@@ -153,6 +153,7 @@ fn settings(
             "sampling" => Balance::Sampling,
             _ => Balance::None,
         },
+        precision: if s.choice("precision") == "bf16" { Precision::Bf16 } else { Precision::F32 },
         batch_norm: if s.choice("batch_norm") == "batch" { BatchNorm::Batch } else { BatchNorm::Frozen },
         n_segments: s.get("segments") as usize,
         ema_decay: s.get("ema"),

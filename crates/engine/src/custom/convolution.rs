@@ -4,21 +4,22 @@ use burn_backend::ops::{ConvOptions, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Window, columns, convolution, depthwise};
 
 use super::operator::{Operator, is_ours, made, run, slice, tensor};
 use crate::tensor::T;
 
-/// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`.
-pub(crate) fn conv2d(x: T, weight: T, bias: Option<T>, options: ConvOptions<2>) -> T {
+/// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`.  Depthwise convolutions are not rounded.
+pub(crate) fn conv2d(x: T, weight: T, bias: Option<T>, options: ConvOptions<2>, operands: Operands) -> T {
     let [out, per_group, ..] = weight.shape().dims::<4>();
     let is_depthwise = options.groups == out && per_group == 1;
     if options.groups > 1 && !is_depthwise {
         return B::conv2d(x, weight, bias, options);
     }
     match bias {
-        Some(bias) if is_ours([&x, &weight, &bias]) => run(Conv { options }, [x, weight, bias]),
-        None if is_ours([&x, &weight]) => run(Conv { options }, [x, weight]),
+        Some(bias) if is_ours([&x, &weight, &bias]) => run(Conv { options, operands }, [x, weight, bias]),
+        None if is_ours([&x, &weight]) => run(Conv { options, operands }, [x, weight]),
         bias => B::conv2d(x, weight, bias, options),
     }
 }
@@ -26,6 +27,7 @@ pub(crate) fn conv2d(x: T, weight: T, bias: Option<T>, options: ConvOptions<2>) 
 #[derive(Debug)]
 struct Conv {
     options: ConvOptions<2>,
+    operands: Operands,
 }
 
 impl Operator<2> for Conv {
@@ -61,8 +63,11 @@ impl Conv {
         let d = self.window(x, weight);
         let [oh, ow] = d.out();
         let [out, ..] = weight.shape().dims::<4>();
-        let forward = if self.options.groups > 1 { depthwise::forward } else { convolution::forward };
-        made(Shape::new([d.n, out, oh, ow]), |y| forward(&d, slice(x), slice(weight), bias, y))
+        let (x, weight) = (slice(x), slice(weight));
+        made(Shape::new([d.n, out, oh, ow]), |y| match self.options.groups {
+            1 => convolution::forward(&d, self.operands, x, weight, bias, y),
+            _ => depthwise::forward(&d, x, weight, bias, y),
+        })
     }
 
     fn gradients(
@@ -74,13 +79,16 @@ impl Conv {
         let d = self.window(&x, &weight);
         let is_depthwise = self.options.groups > 1;
         let dx = wanted[0].then(|| {
-            let backward = if is_depthwise { depthwise::backward_data } else { convolution::backward_data };
-            made(x.shape(), |dx| backward(&d, slice(&weight), slice(grad), dx))
+            made(x.shape(), |dx| match is_depthwise {
+                true => depthwise::backward_data(&d, slice(&weight), slice(grad), dx),
+                false => convolution::backward_data(&d, self.operands, slice(&weight), slice(grad), dx),
+            })
         });
         let dweight = wanted[1].then(|| {
-            let backward =
-                if is_depthwise { depthwise::backward_weight } else { convolution::backward_weight };
-            made(weight.shape(), |dw| backward(&d, slice(&x), slice(grad), dw))
+            made(weight.shape(), |dw| match is_depthwise {
+                true => depthwise::backward_weight(&d, slice(&x), slice(grad), dw),
+                false => convolution::backward_weight(&d, self.operands, slice(&x), slice(grad), dw),
+            })
         });
         [dx, dweight]
     }

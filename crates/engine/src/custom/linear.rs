@@ -5,32 +5,34 @@ use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::columns;
-use headstart_kernels::gemm::{Bias, Epilogue, Matrix, gemm};
+use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
 
 use super::operator::{Operator, is_ours, made, run, slice, tensor};
 use crate::tensor::T;
 
 /// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
-pub(crate) fn linear(x: T, weight: T, bias: Option<T>) -> T {
+pub(crate) fn linear(x: T, weight: T, bias: Option<T>, operands: Operands) -> T {
     match bias {
-        Some(bias) if is_ours([&x, &weight, &bias]) => run(Linear, [x, weight, bias]),
-        None if is_ours([&x, &weight]) => run(Linear, [x, weight]),
+        Some(bias) if is_ours([&x, &weight, &bias]) => run(Linear { operands }, [x, weight, bias]),
+        None if is_ours([&x, &weight]) => run(Linear { operands }, [x, weight]),
         bias => B::linear(x, B::float_transpose(weight), bias),
     }
 }
 
 #[derive(Debug)]
-struct Linear;
+struct Linear {
+    operands: Operands,
+}
 
 impl Operator<3> for Linear {
     type Saved = [FlexTensor; 2];
 
     fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
-        (product(&x, &weight, Bias::Column(slice(&bias))), [x, weight])
+        (self.product(&x, &weight, Bias::Column(slice(&bias))), [x, weight])
     }
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
-        let [dx, dweight] = gradients(saved, &grad, [wanted[0], wanted[1]]);
+        let [dx, dweight] = self.gradients(saved, &grad, [wanted[0], wanted[1]]);
         let out = *grad.shape().last().expect("a result has axes");
         let dbias = wanted[2].then(|| tensor(columns::sums(slice(&grad), out), Shape::new([out])));
         [dx, dweight, dbias]
@@ -41,39 +43,56 @@ impl Operator<2> for Linear {
     type Saved = [FlexTensor; 2];
 
     fn forward(&self, [x, weight]: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
-        (product(&x, &weight, Bias::None), [x, weight])
+        (self.product(&x, &weight, Bias::None), [x, weight])
     }
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        gradients(saved, &grad, wanted)
+        self.gradients(saved, &grad, wanted)
     }
 }
 
-fn product(x: &FlexTensor, weight: &FlexTensor, bias: Bias<'_>) -> FlexTensor {
-    let [out, width] = weight.shape().dims::<2>();
-    let mut shape = x.shape();
-    let last = shape.num_dims() - 1;
-    shape[last] = out;
-    let rows = shape.num_elements() / out.max(1);
-    made(shape, |y| {
-        let x = Matrix::new(slice(x), [rows, width], width);
-        let weight = Matrix::new(slice(weight), [out, width], width);
-        gemm(x, weight.transpose(), y, out, false, &Epilogue { bias, ..Epilogue::default() });
-    })
-}
+impl Linear {
+    fn product(&self, x: &FlexTensor, weight: &FlexTensor, bias: Bias<'_>) -> FlexTensor {
+        let [out, width] = weight.shape().dims::<2>();
+        let mut shape = x.shape();
+        let last = shape.num_dims() - 1;
+        shape[last] = out;
+        let rows = shape.num_elements() / out.max(1);
+        made(shape, |y| {
+            let x = Matrix::new(slice(x), [rows, width], width);
+            let weight = Matrix::new(slice(weight), [out, width], width);
+            gemm_of(
+                self.operands,
+                x,
+                weight.transpose(),
+                y,
+                out,
+                false,
+                &Epilogue { bias, ..Epilogue::default() },
+            );
+        })
+    }
 
-/// `dx = g·weight` and `dweight = gᵀ·x`.
-fn gradients([x, weight]: [FlexTensor; 2], grad: &FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-    let [out, width] = weight.shape().dims::<2>();
-    let rows = grad.shape().num_elements() / out.max(1);
-    let g = Matrix::new(slice(grad), [rows, out], out);
-    let dx = wanted[0].then(|| {
-        let weight = Matrix::new(slice(&weight), [out, width], width);
-        made(x.shape(), |dx| gemm(g, weight, dx, width, false, &Epilogue::default()))
-    });
-    let dweight = wanted[1].then(|| {
-        let x = Matrix::new(slice(&x), [rows, width], width);
-        made(weight.shape(), |dw| gemm(g.transpose(), x, dw, width, false, &Epilogue::default()))
-    });
-    [dx, dweight]
+    /// `dx = g·weight` and `dweight = gᵀ·x`.
+    fn gradients(
+        &self,
+        [x, weight]: [FlexTensor; 2],
+        grad: &FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let [out, width] = weight.shape().dims::<2>();
+        let rows = grad.shape().num_elements() / out.max(1);
+        let g = Matrix::new(slice(grad), [rows, out], out);
+        let dx = wanted[0].then(|| {
+            let weight = Matrix::new(slice(&weight), [out, width], width);
+            made(x.shape(), |dx| gemm_of(self.operands, g, weight, dx, width, false, &Epilogue::default()))
+        });
+        let dweight = wanted[1].then(|| {
+            let x = Matrix::new(slice(&x), [rows, width], width);
+            made(weight.shape(), |dw| {
+                gemm_of(self.operands, g.transpose(), x, dw, width, false, &Epilogue::default())
+            })
+        });
+        [dx, dweight]
+    }
 }

@@ -3,6 +3,7 @@
 use burn_backend::ops::{ConvOptions, ConvTransposeOptions, FloatTensorOps, ModuleOps};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::{PadMode, Padding};
+use headstart_kernels::gemm::Operands;
 
 use super::structure::pad;
 use crate::custom;
@@ -13,15 +14,15 @@ pub(super) fn conv2d(
     x: T,
     weight: T,
     bias: Option<T>,
-    stride: [usize; 2],
+    [stride, dilation]: [[usize; 2]; 2],
     padding: Padding,
-    dilation: [usize; 2],
     groups: usize,
+    operands: Operands,
 ) -> T {
     let (size, w) = (dims(&x), dims(&weight));
     let [top, left, bottom, right] = padding.resolve([size[2], size[3]], [w[2], w[3]], stride, dilation);
     let options = ConvOptions { stride, padding: [(top, bottom), (left, right)], dilation, groups };
-    custom::conv2d(x, weight, bias, options)
+    custom::conv2d(x, weight, bias, options, operands)
 }
 
 /// Settings of a convolution over any number of axes.
@@ -38,6 +39,7 @@ pub(super) fn conv_nd(
     weight: T,
     bias: Option<T>,
     w: &Window<'_>,
+    operands: Operands,
     device: &DispatchDevice,
 ) -> Result<T, String> {
     if let [stride] = *w.stride {
@@ -48,7 +50,7 @@ pub(super) fn conv_nd(
             dilation: [1, w.dilation[0]],
             groups: w.groups,
         };
-        let result = custom::conv2d(as_rows(x), as_rows(weight), bias, options);
+        let result = custom::conv2d(as_rows(x), as_rows(weight), bias, options, operands);
         return Ok(without_rows(result));
     }
     let pads: Vec<[usize; 2]> = [[0, 0], [0, 0]].iter().chain(w.padding).copied().collect();

@@ -20,6 +20,7 @@ use burn_backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::Rng;
 use headstart_graph::Op;
+use headstart_kernels::gemm::Operands;
 
 pub(crate) use norm::l2_normalize;
 
@@ -81,23 +82,26 @@ impl Inputs {
     }
 }
 
-/// Applies one operator, whose settings are numbers by now and whose inputs have shapes that it takes.  The error is a
+/// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have shapes that it takes.  The error is a
 /// reason without a place.
 pub(crate) fn apply(
     node_idx: usize,
     op: &Op,
     inputs: Vec<T>,
     mode: &mut Mode<'_>,
+    operands: Operands,
     device: &DispatchDevice,
 ) -> Result<T, String> {
     let mut x = Inputs(inputs.into_iter());
     Ok(match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
-            convolution::conv2d(x.take(), x.take(), x.optional(), *stride, *padding, *dilation, *groups)
+            let (input, weight) = (x.take(), x.take());
+            let steps = [*stride, *dilation];
+            convolution::conv2d(input, weight, x.optional(), steps, *padding, *groups, operands)
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());
-            custom::linear(input, weight, x.optional())
+            custom::linear(input, weight, x.optional(), operands)
         }
         Op::BatchNorm { eps, momentum } => {
             let (input, parameters) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
@@ -173,7 +177,7 @@ pub(crate) fn apply(
         Op::LogSoftmax { axis } => B::log_softmax(x.take(), *axis),
         Op::ConvNd { stride, padding, dilation, groups } => {
             let window = convolution::Window { stride, padding, dilation, groups: *groups };
-            convolution::conv_nd(x.take(), x.take(), x.optional(), &window, device)?
+            convolution::conv_nd(x.take(), x.take(), x.optional(), &window, operands, device)?
         }
         Op::ConvTranspose { stride, padding, output_padding, dilation, groups } => {
             let window = convolution::Window { stride, padding, dilation, groups: *groups };

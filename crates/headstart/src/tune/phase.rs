@@ -74,7 +74,8 @@ impl<'a> RunningPhase<'a> {
             .then(|| Material::new(start.session, &model, divided, part(start.valid_idx), &plain, seed))
             .transpose()?
             .map(|(material, _)| material);
-        let network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
+        let mut network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
+        network.products_in(plan.precision);
         let guards = (!plan.regularisers.is_empty())
             .then(|| -> Result<Guards, Error> {
                 let at_source = Network::load(parts.suffix.clone(), source, start.session.device())?;

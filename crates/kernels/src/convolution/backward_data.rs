@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use super::patches::Patches;
 use super::{POSITIONS, filters, groups};
 use crate::Window;
-use crate::gemm::Epilogue;
+use crate::gemm::{Epilogue, Operands};
 
 /// Gradient with respect to `x`, from that of the result, `grad [n, o, oh, ow]`.
-pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
+pub fn backward_data(d: &Window, operands: Operands, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
     let [oh, ow] = d.out();
     let o = d.filters(weight.len());
     assert_eq!(dx.len(), d.n * d.x_len(), "elements of x");
@@ -65,11 +65,11 @@ pub fn backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
                 let weight = filters(&phase.weight, d.c, k).rows_as_lines();
                 let product = [d.c, images * gh * gw, k];
                 if is_whole {
-                    patches.times(&weight, product, &none, dx, &mut buffers.joined, in_parallel);
+                    patches.times(operands, &weight, product, &none, dx, &mut buffers.joined, in_parallel);
                     continue;
                 }
                 part.resize(images * d.c * gh * gw, 0.0);
-                patches.times(&weight, product, &none, &mut part, &mut buffers.joined, in_parallel);
+                patches.times(operands, &weight, product, &none, &mut part, &mut buffers.joined, in_parallel);
                 for (dx, part) in dx.chunks_exact_mut(plane_x).zip(part.chunks_exact(gh * gw)) {
                     for (u, part) in part.chunks_exact(gw).enumerate() {
                         let row = &mut dx[(u * d.stride[0] + phase.at[0]) * d.size[1]..][..d.size[1]];

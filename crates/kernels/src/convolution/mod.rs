@@ -18,7 +18,7 @@ mod tests;
 use rayon::prelude::*;
 
 use crate::Window;
-use crate::gemm::{Bias, Epilogue, Lines, Matrix, Shared, Strided, product};
+use crate::gemm::{Bias, Epilogue, Lines, Matrix, Operands, Shared, Strided, product};
 use crate::phases::Phases;
 
 pub use backward_data::backward_data;
@@ -30,7 +30,14 @@ const POSITIONS: usize = 128;
 const POSITIONS_SUMMED: usize = 1024;
 
 /// `y [n, o, oh, ow]` of `x [n, c, h, w]`, `weight [o, c, kh, kw]` and `bias? [o]`.
-pub fn forward(d: &Window, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub fn forward(
+    d: &Window,
+    operands: Operands,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let phases = Phases::new(d);
     let plane_y = phases.out[0] * phases.out[1];
     let o = d.filters(weight.len());
@@ -42,12 +49,12 @@ pub fn forward(d: &Window, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &
         let patches = laid(d, &phases, x, &mut buffers.planes, in_parallel);
         let size = [o, images * plane_y, d.c * d.taps()];
         let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::Row), ..Epilogue::default() };
-        patches.times(&filters, size, &epilogue, y, &mut buffers.joined, in_parallel);
+        patches.times(operands, &filters, size, &epilogue, y, &mut buffers.joined, in_parallel);
     });
 }
 
 /// Gradient with respect to the weight, `[o, c, kh, kw]`.
-pub fn backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {
+pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], dw: &mut [f32]) {
     let phases = Phases::new(d);
     let plane_y = phases.out[0] * phases.out[1];
     let o = d.filters(dw.len());
@@ -64,7 +71,17 @@ pub fn backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {
         let size = [o, d.c * d.taps(), images * plane_y];
         // SAFETY: dw is [o, c·taps], and this product alone writes it.
         unsafe {
-            product(&gradients, &Rows(&patches), size, to, size[1], true, &Epilogue::default(), true);
+            product(
+                operands,
+                &gradients,
+                &Rows(&patches),
+                size,
+                to,
+                size[1],
+                true,
+                &Epilogue::default(),
+                true,
+            );
         }
     }
 }

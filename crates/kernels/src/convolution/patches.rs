@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::{Epilogue, Lines, Shared, interleave, product};
+use crate::gemm::{Epilogue, Lines, Operands, Shared, interleave, product};
 use crate::simd::widest;
 
 /// Planes of some examples, and where the taps of a filter read them.
@@ -20,8 +20,10 @@ pub(super) struct Patches<'a> {
 
 impl Patches<'_> {
     /// `y [images, m, grid] = filters·patches` for `[m, images·positions, k]`.
+    #[expect(clippy::too_many_arguments, reason = "what a product asks for")]
     pub(super) fn times(
         &self,
+        operands: Operands,
         filters: &impl Lines,
         size: [usize; 3],
         epilogue: &Epilogue<'_>,
@@ -35,13 +37,33 @@ impl Patches<'_> {
         if n == positions {
             // SAFETY: y is [m, n], and this product alone writes it.
             return unsafe {
-                product(filters, &Columns(self), size, Shared::new(y), n, false, epilogue, in_parallel)
+                product(
+                    operands,
+                    filters,
+                    &Columns(self),
+                    size,
+                    Shared::new(y),
+                    n,
+                    false,
+                    epilogue,
+                    in_parallel,
+                )
             };
         }
         joined.resize(m * n, 0.0);
         // SAFETY: joined is [m, n], and this product alone writes it.
         unsafe {
-            product(filters, &Columns(self), size, Shared::new(joined), n, false, epilogue, in_parallel)
+            product(
+                operands,
+                filters,
+                &Columns(self),
+                size,
+                Shared::new(joined),
+                n,
+                false,
+                epilogue,
+                in_parallel,
+            )
         };
         for (i, to) in y.chunks_exact_mut(positions).enumerate() {
             let (image, row) = (i / m, i % m);

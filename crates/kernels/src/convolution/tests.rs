@@ -43,9 +43,9 @@ fn agrees_with_the_definition_over_many_shapes() {
         let g = numbers(n * o * oh * ow, 3);
         let (mut y, mut dx, mut dw) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
         let bias = numbers(o, 4);
-        forward(&d, &x, &w, Some(&bias), &mut y);
-        backward_data(&d, &w, &g, &mut dx);
-        backward_weight(&d, &x, &g, &mut dw);
+        forward(&d, Operands::F32, &x, &w, Some(&bias), &mut y);
+        backward_data(&d, Operands::F32, &w, &g, &mut dx);
+        backward_weight(&d, Operands::F32, &x, &g, &mut dw);
         let y_want: Vec<f64> = (0..y.len()).map(|i| f64::from(bias[i / (oh * ow) % o])).collect();
         let mut want = [y_want, vec![0.0; x.len()], vec![0.0; w.len()]];
         products(&d, o, |xi, wi, yi| {

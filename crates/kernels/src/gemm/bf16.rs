@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Tile, bf16_bits};
-use crate::simd::widest;
+use super::kernel::{Kernel, Tile};
 
 pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 2, prepare: Some(pair), run };
 
@@ -18,14 +17,50 @@ pub(super) fn is_available() -> bool {
 
 /// Rows `2p` and `2p + 1` of a panel become row `p` of pairs.
 fn pair(panel: &mut [f32], width: usize) {
-    widest(|| {
-        for p in 0..panel.len() / (2 * width) {
-            for i in 0..width {
-                let (even, odd) = (panel[2 * p * width + i], panel[(2 * p + 1) * width + i]);
-                panel[p * width + i] = f32::from_bits(bf16_bits(odd) << 16 | bf16_bits(even));
+    assert!((width == MR || width == NR) && panel.len().is_multiple_of(2 * width), "a panel of whole pairs");
+    // SAFETY: the kernel is only taken where the machine has the instructions.
+    unsafe {
+        match width {
+            MR => pair_narrow(panel),
+            _ => pair_wide(panel),
+        }
+    }
+}
+
+/// Rows of 8: two of them fill a vector.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn pair_narrow(panel: &mut [f32]) {
+    let at = panel.as_mut_ptr();
+    for p in 0..panel.len() / (2 * MR) {
+        // SAFETY: rows 2p and 2p + 1 lie in the panel, and row p is not behind them; vectors of bf16 and of integers have
+        // no invalid patterns.
+        unsafe {
+            let both = _mm512_cvtneps_pbh(_mm512_loadu_ps(at.add(2 * p * MR)));
+            let both = std::mem::transmute::<__m256bh, __m256i>(both);
+            let (even, odd) = (_mm256_castsi256_si128(both), _mm256_extracti128_si256::<1>(both));
+            let pairs = _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
+            _mm256_storeu_si256(at.add(p * MR).cast(), pairs);
+        }
+    }
+}
+
+/// Rows of 48: three vectors each.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn pair_wide(panel: &mut [f32]) {
+    let at = panel.as_mut_ptr();
+    for p in 0..panel.len() / (2 * NR) {
+        for v in (0..NR).step_by(LANES) {
+            // SAFETY: as above.
+            unsafe {
+                let bits = |row: usize| {
+                    let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(at.add(row * NR + v)));
+                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
+                };
+                let pairs = _mm512_or_si512(bits(2 * p), _mm512_slli_epi32::<16>(bits(2 * p + 1)));
+                _mm512_storeu_si512(at.add(p * NR + v).cast(), pairs);
             }
         }
-    });
+    }
 }
 
 /// # Safety

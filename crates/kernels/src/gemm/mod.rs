@@ -59,7 +59,42 @@ pub fn gemm(
     add: bool,
     epilogue: &Epilogue<'_>,
 ) {
-    gemm_on(&Kernel::of(Isa::best()), a, b, dst, row_stride, add, epilogue);
+    gemm_of(Operands::F32, a, b, dst, row_stride, add, epilogue);
+}
+
+/// What the factors of a product are rounded to.  Sums are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operands {
+    /// Not rounded.
+    #[default]
+    F32,
+    /// As [`gemm_bf16`] rounds them.
+    Bf16,
+}
+
+impl Operands {
+    fn kernel(self) -> Kernel {
+        match self {
+            Operands::F32 => Kernel::of(Isa::best()),
+            Operands::Bf16 => Kernel::of_bf16(Isa::best()),
+        }
+    }
+}
+
+/// [`gemm`] or [`gemm_bf16`].
+///
+/// # Panics
+/// As they do.
+pub fn gemm_of(
+    operands: Operands,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    dst: &mut [f32],
+    row_stride: usize,
+    add: bool,
+    epilogue: &Epilogue<'_>,
+) {
+    gemm_on(&operands.kernel(), a, b, dst, row_stride, add, epilogue);
 }
 
 /// As [`gemm`], of operands that are rounded to bf16 and summed in f32.
@@ -84,7 +119,7 @@ pub fn gemm_bf16(
     add: bool,
     epilogue: &Epilogue<'_>,
 ) {
-    gemm_on(&Kernel::of_bf16(Isa::best()), a, b, dst, row_stride, add, epilogue);
+    gemm_of(Operands::Bf16, a, b, dst, row_stride, add, epilogue);
 }
 
 fn gemm_on(
@@ -117,6 +152,7 @@ fn gemm_on(
 /// `m` rows of `n` numbers, `row_stride` apart, can be written at the start of `to` by this product alone.
 #[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
 pub(crate) unsafe fn product(
+    operands: Operands,
     left: &impl Lines,
     right: &impl Lines,
     size: [usize; 3],
@@ -127,9 +163,7 @@ pub(crate) unsafe fn product(
     in_parallel: bool,
 ) {
     // SAFETY: by the caller.
-    unsafe {
-        product_on(&Kernel::of(Isa::best()), left, right, size, to, row_stride, add, epilogue, in_parallel)
-    };
+    unsafe { product_on(&operands.kernel(), left, right, size, to, row_stride, add, epilogue, in_parallel) };
 }
 
 #[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
@@ -179,7 +213,7 @@ pub(crate) unsafe fn serial(
     assert_eq!(k, k_b, "inner sizes");
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
     // SAFETY: by the caller.
-    unsafe { product(&left, &right, [m, n, k], Shared(to), row_stride, add, epilogue, false) };
+    unsafe { product(Operands::F32, &left, &right, [m, n, k], Shared(to), row_stride, add, epilogue, false) };
 }
 
 /// Where blocks are written from several threads.
