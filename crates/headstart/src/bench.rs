@@ -197,7 +197,7 @@ mod tests {
             bench(BenchWork::Forward, &options).expect_err("refused").to_string()
         };
         assert_eq!(with(|o| o.batch = 0), "--batch is 0 (1 to 4096)");
-        assert_eq!(with(|o| o.dtype = "f8".into()), "dtype `f8` cannot be timed (f32)");
+        assert_eq!(with(|o| o.dtype = "f8".into()), "dtype `f8` cannot be timed (f32, bf16)");
         assert!(with(|o| o.arch = "resnet19".into()).contains("resnet18"));
     }
 }
