@@ -208,7 +208,8 @@ pub(crate) struct PlanArgs {
     /// setfit, or auto (tries several, the best on the validation split)
     #[arg(long, default_value = "probe", value_name = "R")]
     recipe: String,
-    /// What changes examples while learning: none, light, medium, strong, or steps such as flip,crop=0.6-1,rotate=10
+    /// What changes examples while a network learns: none, light (the default for pictures), medium, strong, or steps such as
+    /// flip,crop=0.6-1,rotate=10
     #[arg(long, default_value = "", value_name = "STEPS", hide_default_value = true)]
     augment: String,
     /// Layers that adapters stand beside, by name or pattern (`query`, `*.attention.*`); may be repeated

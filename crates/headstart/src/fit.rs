@@ -45,7 +45,7 @@ pub struct FitOptions {
     pub baseline_budget: f64,
     /// Overridden hyper-parameters.
     pub settings: Settings,
-    /// What changes examples while learning: `flip,crop=0.6-1`; empty for nothing.
+    /// What changes examples while learning: `flip,crop=0.6-1`, or `none`; empty for the recipe's default.
     pub augmentation: String,
     /// Layers that adapters stand beside, as patterns with `*`; the recipe's own if empty.
     pub targets: Vec<String>,
@@ -114,7 +114,7 @@ pub(crate) struct Known {
     split: SplitPlan,
     sequence: usize,
     n_unlabelled: usize,
-    /// Empty for none.
+    /// `none`, or empty for the recipe's own.
     augmentation: String,
 }
 
@@ -390,10 +390,9 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
             format!("pass --metric {}, or another --task", allowed[0]),
         ));
     }
-    let augmentation = match Augmentation::parse(&options.augmentation, dataset.modality)?.is_none() {
-        true => String::new(),
-        false => options.augmentation.clone(),
-    };
+    let is_none = Augmentation::parse(&options.augmentation, dataset.modality)?.is_none();
+    let augmentation =
+        if is_none && !options.augmentation.is_empty() { "none".into() } else { options.augmentation.clone() };
     // Divided before the source is fetched: a wrong request should fail before a long download.
     let mut split = options.split;
     if options.recipe == Recipe::Auto && split.valid_fraction == 0.0 {

@@ -25,7 +25,7 @@ mod training;
 pub use baseline::{BaselineCost, plan_baseline};
 pub use error::RecipeError;
 pub use hyper::Settings;
-pub use training::network;
+pub use training::{AUGMENTATION_IMAGE, network};
 
 use headstart_core::{Metric, Modality, Plan, SplitPlan, Task};
 use headstart_graph::Graph;
@@ -189,7 +189,8 @@ pub struct Facts<'a> {
     pub baseline_budget: f64,
     /// Seed of everything random but the split.
     pub seed: u64,
-    /// What changes examples while learning, as text; empty for nothing.
+    /// What changes examples while learning, as text: `none`, or empty for the default, which is [`AUGMENTATION_IMAGE`] for
+    /// pictures and nothing for texts.
     pub augmentation: &'a str,
     /// Layers that adapters stand beside, as patterns with `*`; the recipe's own if empty.
     pub targets: &'a [String],

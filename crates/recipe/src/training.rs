@@ -37,6 +37,19 @@ impl Rates {
     }
 }
 
+/// What changes pictures while the network learns from them, where nobody says otherwise.
+///
+/// Without it, a probe that has learned few examples by heart leaves nothing but noise to learn from.
+pub const AUGMENTATION_IMAGE: &str = "light";
+
+fn augmentation<'a>(facts: &Facts<'a>) -> &'a str {
+    match (facts.augmentation, facts.modality) {
+        ("", Modality::Image) => AUGMENTATION_IMAGE,
+        ("none", _) => "",
+        (named, _) => named,
+    }
+}
+
 /// The head's group.
 pub(crate) const HEAD: &str = "head";
 
@@ -160,7 +173,7 @@ fn settings(
         patience: s.get("patience") as usize,
         mixup: s.get("mixup"),
         cutmix: s.get("cutmix"),
-        augmentation: facts.augmentation.into(),
+        augmentation: augmentation(facts).into(),
         n_views: 1,
         head_start,
         regularisers: regularisers(s),
@@ -180,7 +193,7 @@ fn settings(
 fn n_views(facts: &Facts<'_>, graph: &Graph, phases: &[Phase]) -> usize {
     let passes: usize = phases.iter().map(|p| p.n_passes).sum();
     match facts.settings.get("views") as usize {
-        _ if facts.augmentation.is_empty() => 1,
+        _ if augmentation(facts).is_empty() => 1,
         0 if phases.iter().all(|phase| mostly_frozen(graph, phase)) => passes.min(4),
         0 => passes,
         n => n,

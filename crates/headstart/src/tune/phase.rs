@@ -96,28 +96,27 @@ impl<'a> RunningPhase<'a> {
         self.train.frozen_bytes()
     }
 
-    /// Seconds of one pass, the slow first step not counted.
+    /// Seconds of one pass, by a few of its steps without the slow first one.
     pub(super) fn try_pass(&mut self, start: &Start<'a>) -> Result<f64, Error> {
         let once = TrainingPlan { find_lr: false, n_accumulated: 1, ..start.training().clone() };
         let taught = Taught::of(start, &self.train, &once, self.seed)?;
-        let first = First(taught.lessons());
-        let trials: [&dyn Lessons; 2] = [&first, taught.lessons()];
+        let n_steps = taught.lessons().pass(0).len();
         let mut seconds = 0.0;
-        for lessons in trials {
+        for n_tried in [1, n_steps.min(STEPS_TRIED)] {
             let clock = std::time::Instant::now();
             let job = Job {
                 plan: &once,
                 n_passes: 1,
                 lr_max: self.lr_max.clone(),
                 seed: self.seed,
-                lessons,
+                lessons: &First(taught.lessons(), n_tried),
                 objective: taught.objective(),
                 guards: Guards::default(),
                 validate: None,
                 watch: &mut Quiet,
             };
             fine_tune(&mut self.network, job, None)?;
-            seconds = clock.elapsed().as_secs_f64();
+            seconds = clock.elapsed().as_secs_f64() * n_steps as f64 / n_tried as f64;
         }
         Ok(seconds)
     }
@@ -265,12 +264,15 @@ impl Watch for Quiet {
     }
 }
 
-/// The first batch of a pass only.
-struct First<'a>(&'a dyn Lessons);
+/// Steps that a forecast goes by: enough for texts of several lengths.
+const STEPS_TRIED: usize = 4;
+
+/// The first batches of a pass only.
+struct First<'a>(&'a dyn Lessons, usize);
 
 impl Lessons for First<'_> {
     fn pass(&self, pass: usize) -> Vec<Vec<usize>> {
-        self.0.pass(pass).into_iter().take(1).collect()
+        self.0.pass(pass).into_iter().take(self.1).collect()
     }
 
     fn batch(&self, idx: &[usize], pass: usize) -> Result<headstart_core::Batch, TuneError> {
