@@ -7,9 +7,10 @@ use headstart_core::{Dataset, Modality, Plan, Targets};
 use headstart_recipe::Recipe;
 use headstart_train::predict_head;
 
+use crate::Error;
+use crate::checkpoint::CheckpointFile;
 use crate::run::Run;
 use crate::tune::{Resume, Start, Tuned, tune};
-use crate::{Error, Session};
 
 /// What one recipe came to on the validation split.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -28,6 +29,8 @@ pub(crate) struct Chosen {
     /// None if the probe was chosen.
     pub(crate) tuned: Option<Tuned>,
     pub(crate) tried: Vec<Tried>,
+    /// Checkpoints of what was tried.
+    pub(crate) files: Vec<CheckpointFile>,
 }
 
 /// From cheap to dear.
@@ -38,11 +41,12 @@ fn candidates(modality: Modality) -> Vec<Recipe> {
     }
 }
 
-/// Tries the recipes one after the other.  `plan_of` plans one; `start` is that of the probe.
+/// Tries the recipes one after the other.  `plan_of` plans one; `start` is that of the probe.  A run that goes on has what
+/// it had tried, and finishes what it had begun whatever the limit.
 pub(crate) fn choose(
-    session: &Session,
     start: &Start<'_>,
     run: &Run,
+    resume: &Resume,
     time_limit: Option<f64>,
     features_valid: &headstart_core::Features,
     plan_of: &dyn Fn(Recipe) -> Result<Plan, Error>,
@@ -57,20 +61,27 @@ pub(crate) fn choose(
     let probe = predict_head(start.dataset.task, features_valid, &start.head.weight, &start.head.bias);
     let mut tried = vec![judged("probe", start.dataset, &probe, &truth, 0.0)];
     let mut networks: Vec<(Plan, Option<Tuned>)> = vec![(start.plan.clone(), None)];
+    let (session, mut files) = (start.session, Vec::new());
     let began = std::time::Instant::now();
     let mut skipped = Vec::new();
     for recipe in candidates(start.dataset.modality) {
         let left = time_limit.map(|limit| limit - began.elapsed().as_secs_f64());
         let plan = plan_of(recipe)?;
         let one = Start { plan: &plan, ..*start };
-        let expected = expected_seconds(&one)?;
-        if left.is_some_and(|left| expected > left) {
-            skipped.push(format!("{} ({expected:.0} s)", recipe.name()));
-            continue;
+        let mut file = CheckpointFile::new(&run.dir, &format!("auto-{}", recipe.name()), resume.seconds);
+        if resume.resume && file.exists() {
+            session.observer.note(&format!("auto goes on with {}", recipe.name()));
+        } else {
+            let expected = expected_seconds(&one)?;
+            if left.is_some_and(|left| expected > left) {
+                skipped.push(format!("{} ({expected:.0} s)", recipe.name()));
+                continue;
+            }
+            session.observer.note(&format!("auto tries {}, about {expected:.0} s", recipe.name()));
         }
-        session.observer.note(&format!("auto tries {}, about {expected:.0} s", recipe.name()));
         let clock = std::time::Instant::now();
-        let tuned = tune(&one, run, &Resume { seconds: f64::INFINITY, resume: false })?;
+        let tuned = tune(&one, run, &mut file, resume.resume)?;
+        files.push(file);
         let outputs = tuned.predict(session, start.model, start.dataset, start.valid_idx)?;
         tried.push(judged(&recipe.name(), start.dataset, &outputs, &truth, clock.elapsed().as_secs_f64()));
         run.event("tried", tried.last().expect("pushed above"))?;
@@ -81,7 +92,7 @@ pub(crate) fn choose(
     let chosen = (0..tried.len()).find(|&i| tried[i].loss <= within).unwrap_or(best);
     let (mut plan, tuned) = networks.swap_remove(chosen);
     plan.notes.push(why(&tried, chosen, best, &skipped));
-    Ok(Chosen { plan, tuned, tried })
+    Ok(Chosen { plan, tuned, tried, files })
 }
 
 fn expected_seconds(start: &Start<'_>) -> Result<f64, Error> {

@@ -47,12 +47,18 @@ const CHANGED: &str = "changed:";
 const POSITION: &str = "position";
 
 impl CheckpointFile {
-    /// The checkpoint of a run, written at most once in so many seconds.
-    pub(crate) fn new(run: &Path, seconds: f64) -> Self {
-        let path = run.join("checkpoints").join("training.safetensors");
+    /// The checkpoint of one of a run's trainings, written at most once in so many seconds.
+    pub(crate) fn new(run: &Path, training: &str, seconds: f64) -> Self {
+        // `last:3` is no name of a file everywhere.
+        let path = run.join("checkpoints").join(format!("{}.safetensors", training.replace(':', "-")));
         // More seconds than a clock can count means never.
         let every = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
         CheckpointFile { path, every, last: Instant::now() }
+    }
+
+    /// Whether a training has left one.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.exists()
     }
 
     /// Whether the time has come.
@@ -89,7 +95,7 @@ impl CheckpointFile {
 
     /// The checkpoint of an earlier run with this fingerprint, if there is one.
     pub(crate) fn read(&self, fingerprint: &str) -> Result<Option<Checkpoint>, Error> {
-        if !self.path.exists() {
+        if !self.exists() {
             return Ok(None);
         }
         let tensors = load_weights(&self.path)?;

@@ -12,6 +12,7 @@ use headstart_recipe::{Facts, Recipe, Settings};
 use headstart_train::{HeadFit, predict_head};
 
 use crate::auto;
+use crate::checkpoint::CheckpointFile;
 use crate::forecast::forecast;
 use crate::prefix::{Extracted, Prefix};
 use crate::proof::Proof;
@@ -265,15 +266,19 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         head: &head,
         unlabelled: unlabelled.as_ref(),
     };
-    let tuned: Option<Tuned>;
+    let (tuned, checkpoints): (Option<Tuned>, Vec<CheckpointFile>);
     if options.recipe == Recipe::Auto {
         let plan_of = |recipe| known.plan(recipe, options, &dataset, &source);
-        let chosen = auto::choose(session, &start, &run, options.time_limit, &valid, &plan_of)?;
+        let chosen = auto::choose(&start, &run, &options.resume, options.time_limit, &valid, &plan_of)?;
         run.event("chosen", serde_json::json!({"recipe": chosen.plan.recipe, "tried": chosen.tried}))?;
-        (plan, tuned) = (chosen.plan, chosen.tuned);
+        (plan, tuned, checkpoints) = (chosen.plan, chosen.tuned, chosen.files);
         run.write("plan.toml", toml::to_string(&plan).expect("a plan is plain data").as_bytes())?;
+    } else if plan.training.is_some() {
+        let mut file = CheckpointFile::new(&run.dir, "training", options.resume.seconds);
+        tuned = Some(tune(&start, &run, &mut file, options.resume.resume)?);
+        checkpoints = vec![file];
     } else {
-        tuned = plan.training.is_some().then(|| tune(&start, &run, &options.resume)).transpose()?;
+        (tuned, checkpoints) = (None, Vec::new());
     }
     if let Some(tuned) = &tuned {
         tuned.notes.iter().for_each(|note| session.observer.note(note));
@@ -328,7 +333,9 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         seconds_forecast,
         timings: clock.laps,
     };
-    record::leave(session, &run, options, &fitted, &mut proof, rival)
+    let summary = record::leave(session, &run, options, &fitted, &mut proof, rival)?;
+    checkpoints.iter().for_each(CheckpointFile::remove);
+    Ok(summary)
 }
 
 /// What a run spends its time on.
@@ -391,8 +398,11 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         ));
     }
     let is_none = Augmentation::parse(&options.augmentation, dataset.modality)?.is_none();
-    let augmentation =
-        if is_none && !options.augmentation.is_empty() { "none".into() } else { options.augmentation.clone() };
+    let augmentation = if is_none && !options.augmentation.is_empty() {
+        "none".into()
+    } else {
+        options.augmentation.clone()
+    };
     // Divided before the source is fetched: a wrong request should fail before a long download.
     let mut split = options.split;
     if options.recipe == Recipe::Auto && split.valid_fraction == 0.0 {

@@ -93,21 +93,24 @@ fn settings_combine() {
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_bytes() {
+    killed(&["--recipe", "gradual", "--set", "passes=5", "--set", "stages=2"], 20);
+}
+
+/// What `auto` has tried it does not try again.
+#[test]
+fn a_killed_choice_goes_on_to_the_same_bytes() {
+    killed(&["--recipe", "auto", "--set", "passes=2"], 4);
+}
+
+/// Kills a fit at random moments, `n_kills` in all, and compares what it comes to with a fit that was left alone.
+fn killed(recipe: &[&str], n_kills_least: usize) {
     let (place, data, source) = texts(40);
     let start = |out: &str, resume: bool| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
         command
-            .args(["fit", &data, "--source", &source, "--recipe", "gradual", "--out", out, "--offline"])
-            .args([
-                "--baseline-budget",
-                "0",
-                "--checkpoint-every",
-                "0",
-                "--set",
-                "passes=5",
-                "--set",
-                "stages=2",
-            ])
+            .args(["fit", &data, "--source", &source, "--out", out, "--offline"])
+            .args(["--baseline-budget", "0", "--checkpoint-every", "0"])
+            .args(recipe)
             .args(resume.then_some("--resume"))
             .current_dir(place.dir.path())
             .env("HEADSTART_CACHE", place.path("cache"))
@@ -121,7 +124,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     let expected = contents(&place.path("runs/whole/bundle"));
     let mut rng = Rng::new(11);
     let (mut n_kills, mut n_with_checkpoint) = (0, 0);
-    while n_kills < 20 {
+    while n_kills < n_kills_least {
         // A fresh run, killed over and over until it gets through.
         let _ = std::fs::remove_dir_all(place.path("runs/killed"));
         for attempt in 0.. {
@@ -137,8 +140,10 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             child.kill().unwrap();
             child.wait().unwrap();
             n_kills += 1;
-            n_with_checkpoint +=
-                usize::from(place.path("runs/killed/checkpoints/training.safetensors").exists());
+            let mut checkpoints =
+                place.path("runs/killed/checkpoints").read_dir().into_iter().flatten().flatten();
+            let is_whole = |name: std::ffi::OsString| name.to_string_lossy().ends_with(".safetensors");
+            n_with_checkpoint += usize::from(checkpoints.any(|e| is_whole(e.file_name())));
         }
         assert_eq!(contents(&place.path("runs/killed/bundle")), expected, "after {n_kills} kills");
     }

@@ -86,13 +86,18 @@ pub struct Resume {
     pub resume: bool,
 }
 
-/// Trains what the plan says.
-pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tuned, Error> {
+/// Trains what the plan says, with checkpoints in `file`.  It is the caller's to remove: a run that is killed behind a long
+/// training need not repeat that.
+pub(crate) fn tune(
+    start: &Start<'_>,
+    run: &Run,
+    file: &mut CheckpointFile,
+    resume: bool,
+) -> Result<Tuned, Error> {
     let plan = start.training();
     let graph = trained_graph(start)?;
-    let mut file = CheckpointFile::new(&run.dir, resume.seconds);
     let fingerprint = start.fingerprint();
-    let mut kept = if resume.resume { file.read(&fingerprint)? } else { None }.unwrap_or_default();
+    let mut kept = if resume { file.read(&fingerprint)? } else { None }.unwrap_or_default();
     kept.position.fingerprint = fingerprint;
     let first = start.weights(&graph, 0)?;
     let mut tuned = Tuned {
@@ -106,11 +111,11 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
     while kept.finished.len() < plan.n_seeds {
         let seed_idx = kept.finished.len();
         let weights = start.weights(&graph, seed_idx)?;
-        let done = one_seed(start, &graph, weights, seed_idx, &mut kept, &mut file, run, &mut tuned)?;
+        let done = one_seed(start, &graph, weights, seed_idx, &mut kept, file, run, &mut tuned)?;
         kept.finished.push(done);
         kept.position = Position { fingerprint: kept.position.fingerprint, ..Position::default() };
         (kept.changed, kept.state) = (Weights::new(), None);
-        if plan.n_seeds > 1 {
+        if plan.n_seeds > 1 || file.is_due() {
             file.write(&kept)?;
         }
     }
@@ -130,14 +135,12 @@ pub(crate) fn tune(start: &Start<'_>, run: &Run, resume: &Resume) -> Result<Tune
     }
     if !judges {
         (tuned.graph, tuned.weights) = ending::with_new_head(start, &weights)?;
-        file.remove();
         return Ok(tuned);
     }
     tuned.valid_loss = valid.map(|v| valid_loss(start, &v, &tuned_graph, &weights)).transpose()?;
     let scale = TargetScale::of(&start.targets(start.train_idx));
     tuned.weights = in_original_unit(weights, &start.targets(start.train_idx), scale)?;
     tuned.graph = tuned_graph;
-    file.remove();
     Ok(tuned)
 }
 
