@@ -25,7 +25,7 @@ fn steps(python: Option<PathBuf>) -> Result<(), String> {
     let script = root.join("xtask/src/interop.py");
     let python = match python {
         Some(python) => python,
-        None => environment(&root.join("target/interop"))?,
+        None => environment(&root.join("target/interop"), &PACKAGES)?,
     };
     let folders = root.join("target/interop-folders");
     if folders.exists() {
@@ -39,13 +39,13 @@ fn steps(python: Option<PathBuf>) -> Result<(), String> {
 }
 
 /// A virtual environment with the packages, made once.
-fn environment(dir: &Path) -> Result<PathBuf, String> {
+pub(crate) fn environment(dir: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     let python = dir.join("bin/python");
     if !python.exists() {
         run_one("making an environment", Command::new("python3").args(["-m", "venv"]).arg(dir))?;
         run_one(
             "installing",
-            Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES),
+            Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages),
         )?;
     }
     Ok(python)

@@ -1,5 +1,6 @@
 //! Chores of the workspace, as a library so that tests can call them.
 
+pub mod benchmarks;
 pub mod ci;
 pub mod golden;
 pub mod gpu_smoke;

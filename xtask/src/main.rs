@@ -56,6 +56,28 @@ enum Chore {
         #[arg(last = true, required = true)]
         fit: Vec<String>,
     },
+    /// Time Headstart and its peers in turn, and write BENCHMARKS.md
+    Benchmarks {
+        /// A Python that has torch, torchvision, timm, transformers, onnx and onnxruntime; installed under target/ if none is
+        /// named
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// The program
+        #[arg(long, default_value = "target/release/headstart")]
+        headstart: PathBuf,
+        /// Rounds of every row
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Threads of everyone
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Only rows whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Where the page is written
+        #[arg(long, default_value = "BENCHMARKS.md")]
+        out: PathBuf,
+    },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
         /// Files in the form of crates/zoo/tests/golden/*.json
@@ -71,6 +93,17 @@ fn main() -> ExitCode {
         Chore::Golden { files } => golden(&files),
         Chore::Study { seeds, resplit, headstart, out, fit } => {
             xtask::study::run(&xtask::study::Study { n_seeds: seeds, resplit, headstart, out, fit })
+        }
+        Chore::Benchmarks { python, headstart, rounds, threads, only, out } => {
+            let rounds = rounds.max(1);
+            xtask::benchmarks::run(&xtask::benchmarks::Benchmarks {
+                python,
+                headstart,
+                rounds,
+                threads,
+                only,
+                out,
+            })
         }
         Chore::Interop { python } => xtask::interop::run(python),
         Chore::Onnx { dir, only, write, opset } => {
