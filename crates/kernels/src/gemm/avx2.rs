@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Tile};
+use super::kernel::{Kernel, Tile, by_shape};
 
 pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 1, prepare: None, run };
 
@@ -13,24 +13,8 @@ const LANES: usize = 8;
 /// # Safety
 /// As [`Kernel::run`]; the machine has AVX2 and FMA.
 unsafe fn run(t: Tile) {
-    macro_rules! by_rows {
-        ($v:literal) => {
-            // SAFETY: the caller vouches for the pointers and the instructions.
-            unsafe {
-                match t.rows {
-                    1 => tile::<1, $v>(t),
-                    2 => tile::<2, $v>(t),
-                    3 => tile::<3, $v>(t),
-                    _ => tile::<4, $v>(t),
-                }
-            }
-        };
-    }
-    match t.cols.div_ceil(LANES) {
-        1 => by_rows!(1),
-        2 => by_rows!(2),
-        _ => by_rows!(3),
-    }
+    // SAFETY: the caller vouches for the pointers and the instructions.
+    unsafe { by_shape!(tile, t, LANES, 1 2 3 4) }
 }
 
 /// `R` rows and `V` vectors of columns, of which the last may be partly outside.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Tile};
+use super::kernel::{Kernel, Tile, by_shape};
 
 pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 1, prepare: None, run };
 
@@ -13,28 +13,8 @@ const LANES: usize = 16;
 /// # Safety
 /// As [`Kernel::run`]; the machine has AVX-512 F.
 unsafe fn run(t: Tile) {
-    macro_rules! by_rows {
-        ($v:literal) => {
-            // SAFETY: the caller vouches for the pointers and the instructions.
-            unsafe {
-                match t.rows {
-                    1 => tile::<1, $v>(t),
-                    2 => tile::<2, $v>(t),
-                    3 => tile::<3, $v>(t),
-                    4 => tile::<4, $v>(t),
-                    5 => tile::<5, $v>(t),
-                    6 => tile::<6, $v>(t),
-                    7 => tile::<7, $v>(t),
-                    _ => tile::<8, $v>(t),
-                }
-            }
-        };
-    }
-    match t.cols.div_ceil(LANES) {
-        1 => by_rows!(1),
-        2 => by_rows!(2),
-        _ => by_rows!(3),
-    }
+    // SAFETY: the caller vouches for the pointers and the instructions.
+    unsafe { by_shape!(tile, t, LANES, 1 2 3 4 5 6 7 8) }
 }
 
 /// `R` rows and `V` vectors of columns, of which the last may be partly outside.
@@ -59,6 +39,17 @@ unsafe fn tile<const R: usize, const V: usize>(t: Tile) {
             b = b.add(NR);
         }
     }
+    // SAFETY: by the caller.
+    unsafe { store(&sums, t) };
+}
+
+/// Writes or adds the sums of a tile, `R` rows of `V` vectors, to the result.
+///
+/// # Safety
+/// As [`Kernel::run`] of the result.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store<const R: usize, const V: usize>(sums: &[[__m512; V]; R], t: Tile) {
     let last: __mmask16 = 0xffff >> (V * LANES - t.cols);
     for (i, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Tile};
+use super::kernel::{Kernel, Tile, by_shape};
 
 pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 2, prepare: Some(pair), run };
 
@@ -66,28 +66,8 @@ unsafe fn pair_wide(panel: &mut [f32]) {
 /// # Safety
 /// As [`Kernel::run`]; the machine has AVX-512 F and BF16.
 unsafe fn run(t: Tile) {
-    macro_rules! by_rows {
-        ($v:literal) => {
-            // SAFETY: the caller vouches for the pointers and the instructions.
-            unsafe {
-                match t.rows {
-                    1 => tile::<1, $v>(t),
-                    2 => tile::<2, $v>(t),
-                    3 => tile::<3, $v>(t),
-                    4 => tile::<4, $v>(t),
-                    5 => tile::<5, $v>(t),
-                    6 => tile::<6, $v>(t),
-                    7 => tile::<7, $v>(t),
-                    _ => tile::<8, $v>(t),
-                }
-            }
-        };
-    }
-    match t.cols.div_ceil(LANES) {
-        1 => by_rows!(1),
-        2 => by_rows!(2),
-        _ => by_rows!(3),
-    }
+    // SAFETY: the caller vouches for the pointers and the instructions.
+    unsafe { by_shape!(tile, t, LANES, 1 2 3 4 5 6 7 8) }
 }
 
 /// `R` rows and `V` vectors of columns, of which the last may be partly outside.
@@ -113,16 +93,6 @@ unsafe fn tile<const R: usize, const V: usize>(t: Tile) {
             b = b.add(NR);
         }
     }
-    let last: __mmask16 = 0xffff >> (V * LANES - t.cols);
-    for (i, sums) in sums.iter().enumerate() {
-        for (v, &sum) in sums.iter().enumerate() {
-            let mask = if v + 1 == V { last } else { 0xffff };
-            // SAFETY: the mask keeps to the `cols` columns of a row of the tile, which lies in the result.
-            unsafe {
-                let to = t.c.add(i * t.ld + v * LANES);
-                let sum = if t.add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), sum) } else { sum };
-                _mm512_mask_storeu_ps(to, mask, sum);
-            }
-        }
-    }
+    // SAFETY: by the caller.
+    unsafe { super::avx512::store(&sums, t) };
 }

@@ -168,7 +168,7 @@ pub(super) mod vnni {
 
     use std::arch::x86_64::*;
 
-    use super::super::kernel::{Kernel, Tile};
+    use super::super::kernel::{Kernel, Tile, by_shape};
 
     pub(in super::super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 1, prepare: None, run };
 
@@ -184,28 +184,8 @@ pub(super) mod vnni {
     /// # Safety
     /// As [`Kernel::run`], over words of bytes and sums that are i32 in the pattern of f32; the machine has VNNI.
     unsafe fn run(t: Tile) {
-        macro_rules! by_rows {
-            ($v:literal) => {
-                // SAFETY: the caller vouches for the pointers and the instructions.
-                unsafe {
-                    match t.rows {
-                        1 => tile::<1, $v>(t),
-                        2 => tile::<2, $v>(t),
-                        3 => tile::<3, $v>(t),
-                        4 => tile::<4, $v>(t),
-                        5 => tile::<5, $v>(t),
-                        6 => tile::<6, $v>(t),
-                        7 => tile::<7, $v>(t),
-                        _ => tile::<8, $v>(t),
-                    }
-                }
-            };
-        }
-        match t.cols.div_ceil(LANES) {
-            1 => by_rows!(1),
-            2 => by_rows!(2),
-            _ => by_rows!(3),
-        }
+        // SAFETY: the caller vouches for the pointers and the instructions.
+        unsafe { by_shape!(tile, t, LANES, 1 2 3 4 5 6 7 8) }
     }
 
     /// `R` rows and `V` vectors of columns, of which the last may be partly outside.

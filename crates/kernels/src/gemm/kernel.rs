@@ -24,6 +24,22 @@ pub(super) struct Tile {
     pub(super) add: bool,
 }
 
+/// `$tile::<R, V>(t)` for the `R` rows and `V` vectors of columns, at most three, that a tile has.
+macro_rules! by_shape {
+    ($tile:ident, $t:ident, $lanes:ident, $($rows:literal)+) => {
+        match ($t.rows, $t.cols.div_ceil($lanes)) {
+            $(
+                ($rows, 1) => $tile::<$rows, 1>($t),
+                ($rows, 2) => $tile::<$rows, 2>($t),
+                ($rows, 3) => $tile::<$rows, 3>($t),
+            )+
+            (rows, vectors) => unreachable!("a tile of {rows} rows and {vectors} vectors"),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use by_shape;
+
 /// Computes tiles with one set of instructions.
 ///
 /// Every element is one chain of products over `k`, in order, whatever the size of the tile.
