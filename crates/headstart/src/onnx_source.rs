@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use headstart_formats::onnx::{self, OnnxModel, OnnxOptions};
 use headstart_formats::{AssignRules, assign};
-use headstart_graph::{
-    Card, Filter, Graph, ImagePreprocess, Model, Preprocess, Resize, TextPreprocess, rewrite,
-};
+use headstart_graph::rewrite::{self, PictureLayout};
+use headstart_graph::{Card, Filter, Graph, ImagePreprocess, Model, Preprocess, Resize, TextPreprocess};
 
 use crate::Error;
 use crate::source::{Source, SourceOptions};
@@ -136,8 +135,9 @@ fn from_file(file: &Path) -> Result<Preprocess, Error> {
 
 /// Height and width of the image input; 224 where the network takes any.
 fn image_size(path: &Path, graph: &Graph) -> Result<[usize; 2], Error> {
-    let (_, name, spec) = image_input(path, graph)?;
-    match (spec.shape.known(2), spec.shape.known(3)) {
+    let (name, spec, layout) = image_input(path, graph)?;
+    let [height, width] = layout.size_axes();
+    match (spec.shape.known(height), spec.shape.known(width)) {
         (Some(h), Some(w)) => Ok([h, w]),
         (None, None) => Ok([224, 224]),
         _ => Err(Error::request(
@@ -147,17 +147,19 @@ fn image_size(path: &Path, graph: &Graph) -> Result<[usize; 2], Error> {
     }
 }
 
+/// The one input, its shape, and how it holds pictures.
 fn image_input<'a>(
     path: &Path,
     graph: &'a Graph,
-) -> Result<(headstart_graph::ValueId, &'a str, &'a headstart_graph::InputSpec), Error> {
-    let mut images = graph.inputs().filter(|(_, _, s)| {
-        s.shape.rank() == 4 && s.dtype.is_float() && s.shape.known(1).is_none_or(|c| c == 3)
-    });
+) -> Result<(&'a str, &'a headstart_graph::InputSpec, PictureLayout), Error> {
+    let of = |(_, name, spec): (_, &'a str, &'a headstart_graph::InputSpec)| {
+        Some((name, spec, PictureLayout::of(&spec.shape).filter(|_| spec.dtype.is_float())?))
+    };
+    let mut images = graph.inputs().filter_map(of);
     match (images.next(), images.next(), graph.inputs().count()) {
         (Some(image), None, 1) => Ok(image),
         _ => Err(Error::request(
-            format!("{} takes {}, not one picture [batch, 3, height, width]", path.display(), inputs(graph)),
+            format!("{} takes {}, not one picture, coloured or grey", path.display(), inputs(graph)),
             "networks that read other things are not sources yet; `headstart features` of pictures and texts are",
         )),
     }
@@ -175,9 +177,9 @@ fn inputs(graph: &Graph) -> String {
 fn fitted(path: &Path, graph: Graph, preprocess: &Preprocess) -> Result<Graph, Error> {
     match preprocess {
         Preprocess::Image(image) => {
-            let (_, name, spec) = image_input(path, &graph)?;
-            let fits = |i: usize, want: usize| spec.shape.known(i).is_none_or(|n| n == want);
-            if !fits(2, image.size_px[0]) || !fits(3, image.size_px[1]) {
+            let (name, spec, layout) = image_input(path, &graph)?;
+            let known = layout.size_axes().map(|axis| spec.shape.known(axis));
+            if known.iter().zip(image.size_px).any(|(known, want)| known.is_some_and(|n| n != want)) {
                 return Err(Error::request(
                     format!(
                         "{} takes pictures of {}, its preprocessing makes {:?}",
@@ -188,11 +190,9 @@ fn fitted(path: &Path, graph: Graph, preprocess: &Preprocess) -> Result<Graph, E
                     "name a preprocessing of that size",
                 ));
             }
-            let is_open = spec.shape.known(2).is_none();
-            let name = name.to_string();
-            let graph = if name == "image" { graph } else { rewrite::rename_input(&graph, &name, "image")? };
+            let graph = rewrite::take_pictures(&graph, name, layout)?;
             // A network for any size is one for this size.
-            if is_open { Ok(rewrite::resize(&graph, image.size_px)?) } else { Ok(graph) }
+            if known[0].is_none() { Ok(rewrite::resize(&graph, image.size_px)?) } else { Ok(graph) }
         }
         Preprocess::Text(_) => {
             let known = ["input_ids", "attention_mask", "token_type_ids"];

@@ -155,3 +155,22 @@ fn plan_features_sources_and_check_answer_in_json() {
     let graph = place.run(&["sources", "show", "efficientnet-lite0", "--graph"]);
     assert!(graph.stdout.contains("blocks.0.0.conv_dw"), "{}", graph.stdout);
 }
+
+/// Pictures become grey and change their axes for a network that was made so; from then on it is a source like others.
+#[test]
+fn a_network_for_grey_pictures_with_channels_last_is_a_source() {
+    let place = Place::new();
+    let data = place.pictures("colours", 12).display().to_string();
+    let source = format!("file:{}", place.grey_convolutions().display());
+    for recipe in ["probe", "staged"] {
+        let out = format!("runs/{recipe}");
+        let args =
+            ["fit", &data, "--source", &source, "--preprocess", "unit", "--recipe", recipe, "--out", &out];
+        let fitted = place.run(&[&args[..], &["--baseline-budget", "0", "--json"]].concat());
+        assert!(fitted.code <= 1, "{}", fitted.stderr);
+        // Red, green and blue differ in brightness.
+        assert!(fitted.json()["test"].as_f64().unwrap() > 0.8, "{}", fitted.stdout);
+        let predicted = place.run(&["predict", &format!("{out}/bundle"), "colours/red/0.png", "--json"]);
+        assert_eq!(predicted.code, 0, "{}", predicted.stderr);
+    }
+}

@@ -10,6 +10,7 @@ mod frontier;
 mod graft;
 mod rename_input;
 mod resize;
+mod take_pictures;
 mod tap;
 
 pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magnitudes};
@@ -21,4 +22,5 @@ pub use frontier::{Divided, split_at_frontier};
 pub use graft::{HeadSpec, graft, graft_beside};
 pub use rename_input::rename_input;
 pub use resize::resize;
+pub use take_pictures::{PictureLayout, take_pictures};
 pub use tap::{Tap, tap, tap_at};
