@@ -4,7 +4,62 @@ use std::path::Path;
 
 use crate::FormatError;
 
-/// A format that holds weights.
+/// A format of model files, as [`identify`] tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// safetensors.
+    Safetensors,
+    /// The JSON that says which tensor lies in which file.
+    ShardIndex,
+    /// What `torch.save` writes since 1.6.
+    TorchZip,
+    /// What `torch.save` wrote before.
+    TorchLegacy,
+    /// An ONNX network.
+    Onnx,
+}
+
+impl std::fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FileFormat::Safetensors => "safetensors",
+            FileFormat::ShardIndex => "index of shards",
+            FileFormat::TorchZip => "PyTorch (zip)",
+            FileFormat::TorchLegacy => "PyTorch (before 1.6)",
+            FileFormat::Onnx => "ONNX",
+        })
+    }
+}
+
+/// Tells what a file is, by its content.
+///
+/// # Errors
+/// [`FormatError::NotWeights`] names the formats of others that it recognises.
+///
+/// ```
+/// use headstart_formats::{FileFormat, identify, safetensors};
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("weights.bin");
+/// safetensors::save(&path, &headstart_graph::Weights::new(), &[])?;
+/// assert_eq!(identify(&path)?, FileFormat::Safetensors);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn identify(path: impl AsRef<Path>) -> Result<FileFormat, FormatError> {
+    let path = path.as_ref();
+    let bytes = crate::mapped::map(path)?;
+    if crate::sharded::is_index(&bytes) {
+        return Ok(FileFormat::ShardIndex);
+    }
+    Ok(match detect(path, &bytes) {
+        Ok(Kind::Safetensors) => FileFormat::Safetensors,
+        Ok(Kind::TorchZip) => FileFormat::TorchZip,
+        Ok(Kind::TorchLegacy) => FileFormat::TorchLegacy,
+        Err(_) if is_onnx(&bytes) => FileFormat::Onnx,
+        Err(e) => return Err(e),
+    })
+}
+
+/// A format that holds weights alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Safetensors,

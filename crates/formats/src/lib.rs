@@ -24,6 +24,7 @@ use std::path::Path;
 use headstart_graph::Weights;
 
 pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Mismatch, assign};
+pub use detect::{FileFormat, identify};
 pub use error::FormatError;
 pub use hf::{DenseModule, HfFolder, Pooling, SentenceModule};
 
@@ -52,6 +53,15 @@ pub fn load_weights(path: impl AsRef<Path>) -> Result<Weights, FormatError> {
         return sharded::load(&hf::find_weights(path)?);
     }
     sharded::load(path)
+}
+
+/// The files that hold the weights of a file or folder: an index of shards and all that it names, or one file.
+///
+/// # Errors
+/// As [`load_weights`], as far as the index goes.
+pub fn weight_files(path: impl AsRef<Path>) -> Result<Vec<std::path::PathBuf>, FormatError> {
+    let path = path.as_ref();
+    if path.is_dir() { sharded::files(&hf::find_weights(path)?) } else { sharded::files(path) }
 }
 
 /// Reads one file that is not an index of shards.

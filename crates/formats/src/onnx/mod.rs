@@ -17,6 +17,7 @@ mod order;
 mod proto;
 mod read;
 mod reader;
+mod summary;
 mod tensor;
 mod write;
 
@@ -27,6 +28,7 @@ use headstart_graph::{Graph, Weights};
 
 use crate::{FormatError, mapped};
 
+pub use summary::{OnnxSummary, OnnxTensor, OnnxValue, summary};
 pub use write::{Normalise, WriteOptions, write};
 
 const FORMAT: &str = "ONNX model";
