@@ -15,6 +15,8 @@ pub enum FileFormat {
     TorchZip,
     /// What `torch.save` wrote before.
     TorchLegacy,
+    /// HDF5, or a `.keras` archive that holds one.
+    Keras,
     /// An ONNX network.
     Onnx,
 }
@@ -26,6 +28,7 @@ impl std::fmt::Display for FileFormat {
             FileFormat::ShardIndex => "index of shards",
             FileFormat::TorchZip => "PyTorch (zip)",
             FileFormat::TorchLegacy => "PyTorch (before 1.6)",
+            FileFormat::Keras => "Keras (HDF5)",
             FileFormat::Onnx => "ONNX",
         })
     }
@@ -52,7 +55,9 @@ pub fn identify(path: impl AsRef<Path>) -> Result<FileFormat, FormatError> {
     }
     Ok(match detect(path, &bytes) {
         Ok(Kind::Safetensors) => FileFormat::Safetensors,
+        Ok(Kind::TorchZip) if crate::pytorch::keras_entry(path, &bytes)?.is_some() => FileFormat::Keras,
         Ok(Kind::TorchZip) => FileFormat::TorchZip,
+        Ok(Kind::Keras) => FileFormat::Keras,
         Ok(Kind::TorchLegacy) => FileFormat::TorchLegacy,
         Err(_) if is_onnx(&bytes) => FileFormat::Onnx,
         Err(e) => return Err(e),
@@ -67,6 +72,8 @@ pub(crate) enum Kind {
     TorchZip,
     /// What `torch.save` wrote before.
     TorchLegacy,
+    /// HDF5.
+    Keras,
 }
 
 /// Tells the format from the first bytes, or says what the file is instead.
@@ -76,6 +83,9 @@ pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Result<Kind, FormatError> {
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return Ok(Kind::TorchZip);
+    }
+    if bytes.starts_with(HDF5) {
+        return Ok(Kind::Keras);
     }
     if bytes.first() == Some(&0x80) || bytes.starts_with(b"L119547037146038801333356L") {
         return Ok(Kind::TorchLegacy);
@@ -87,10 +97,11 @@ pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Result<Kind, FormatError> {
     Err(FormatError::NotWeights { path: path.into(), found })
 }
 
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
 /// Formats that people hand over in good faith.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    let starts: [(&[u8], &str); 12] = [
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
+    let starts: [(&[u8], &str); 11] = [
         (b"GGUF", "a GGUF file (llama.cpp)"),
         (b"\x93NUMPY", "a NumPy array"),
         (b"version https://git-lfs", "a Git LFS pointer"),
@@ -137,7 +148,6 @@ mod tests {
 
     #[test]
     fn other_formats_are_named() {
-        assert!(found(b"\x89HDF\r\n\x1a\n....").contains("HDF5"));
         assert!(found(b"GGUF\x03\0\0\0{").contains("GGUF"));
         assert!(found(b"\x08\x07\x12\x07pytorch").contains("ONNX"));
         assert!(found(b"version https://git-lfs.github.com/spec/v1").contains("LFS"));
@@ -146,11 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn the_three_kinds_are_told_apart() {
+    fn the_kinds_are_told_apart() {
         assert_eq!(detect(Path::new("f"), b"\x02\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
         // A header of 128 bytes begins like a pickle.
         assert_eq!(detect(Path::new("f"), b"\x80\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
         assert_eq!(detect(Path::new("f"), b"PK\x03\x04....").unwrap(), Kind::TorchZip);
+        assert_eq!(detect(Path::new("f"), b"\x89HDF\r\n\x1a\n....").unwrap(), Kind::Keras);
         assert_eq!(detect(Path::new("f"), b"\x80\x02\x8a\x0a").unwrap(), Kind::TorchLegacy);
     }
 }

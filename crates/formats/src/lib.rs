@@ -1,4 +1,4 @@
-//! Models in and out: ONNX, safetensors, PyTorch files, Hugging Face folders.
+//! Models in and out: ONNX, safetensors, PyTorch and Keras files, Hugging Face folders.
 //!
 //! One format a file.  A new one gets a module here, its magic bytes in `detect.rs` and an arm in [`load_weights`];
 //! what it yields are [`Weights`] in the order of its file.  [`assign()`] then puts them onto a graph's parameters and
@@ -11,6 +11,7 @@ mod assign;
 mod detect;
 mod error;
 mod hf;
+pub mod keras;
 mod listing;
 mod mapped;
 pub mod onnx;
@@ -68,7 +69,11 @@ pub fn weight_files(path: impl AsRef<Path>) -> Result<Vec<std::path::PathBuf>, F
 fn load_file(path: &Path, bytes: bytes::Bytes) -> Result<Weights, FormatError> {
     Ok(match detect::detect(path, &bytes)? {
         detect::Kind::Safetensors => safetensors::read(path, bytes)?,
-        detect::Kind::TorchZip => pytorch::read_zip(path, &bytes)?.weights,
+        detect::Kind::TorchZip => match pytorch::keras_entry(path, &bytes)? {
+            Some(inner) => keras::read(path, &inner)?,
+            None => pytorch::read_zip(path, &bytes)?.weights,
+        },
+        detect::Kind::Keras => keras::read(path, &bytes)?,
         detect::Kind::TorchLegacy => pytorch::read_legacy(path, &bytes)?.weights,
     })
 }

@@ -24,6 +24,8 @@ pub enum ModelFormat {
     TorchZip,
     /// What `torch.save` wrote before.
     TorchLegacy,
+    /// Keras: HDF5, alone or in an archive.
+    Keras,
     /// Weights in several files with an index.
     Sharded,
     /// An ONNX network.
@@ -46,6 +48,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::Safetensors => "safetensors",
             ModelFormat::TorchZip => "PyTorch (zip)",
             ModelFormat::TorchLegacy => "PyTorch (before 1.6)",
+            ModelFormat::Keras => "Keras (HDF5)",
             ModelFormat::Sharded => "weights in several files",
             ModelFormat::Onnx => "ONNX",
             ModelFormat::Transformers => "folder of transformers",
@@ -99,6 +102,7 @@ fn file(path: &Path, options: &ModelFileOptions) -> Result<ModelFile, Error> {
         FileFormat::ShardIndex => ModelFormat::Sharded,
         FileFormat::TorchZip => ModelFormat::TorchZip,
         FileFormat::TorchLegacy => ModelFormat::TorchLegacy,
+        FileFormat::Keras => ModelFormat::Keras,
     };
     bare(path, format, options)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::proto::{self, DimensionValue, elem};
@@ -81,7 +82,11 @@ pub struct OnnxTensor {
 /// ```
 pub fn summary(path: impl AsRef<Path>) -> Result<OnnxSummary, FormatError> {
     let path = path.as_ref();
-    let bytes = mapped::map(path)?;
+    summary_of(path, mapped::map(path)?)
+}
+
+/// The same of a file's bytes; `path` is for messages and for files beside it.
+pub fn summary_of(path: &Path, bytes: Bytes) -> Result<OnnxSummary, FormatError> {
     limits::check(path, &bytes)?;
     let malformed = |what: String| FormatError::malformed(path, FORMAT, what);
     let model = proto::Model::decode(bytes).map_err(|e| malformed(e.to_string()))?;
