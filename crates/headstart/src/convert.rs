@@ -370,7 +370,8 @@ impl Fresh {
 
     /// Renames it; its length.
     fn keep(self, to: &Path) -> Result<u64, Error> {
-        let file = self.0.persist(to).map_err(|e| Error::Io { path: to.into(), source: e.error })?;
-        Ok(file.metadata().map_err(Error::io(to))?.len())
+        self.0.persist(to).map_err(|e| Error::Io { path: to.into(), source: e.error })?;
+        // Asked of the path: a writer may have put another file in the temporary one's place.
+        Ok(fs::metadata(to).map_err(Error::io(to))?.len())
     }
 }

@@ -97,6 +97,7 @@ fn pytorch_files_become_safetensors_with_the_same_bits() {
         let to = format!("{name}.safetensors");
         let done = convert(&place, &[&file, &to]).json();
         assert_eq!(done["n_tensors"], done["n_tensors_equal"], "{name}");
+        assert_eq!(done["bytes"].as_u64(), Some(fs::metadata(place.path(&to)).unwrap().len()), "{name}");
         assert_eq!(
             load_weights(&file).unwrap().hash(),
             load_weights(place.path(&to)).unwrap().hash(),
