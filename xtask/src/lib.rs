@@ -2,6 +2,7 @@
 
 pub mod benchmarks;
 pub mod ci;
+pub mod fuzz;
 pub mod golden;
 pub mod gpu_smoke;
 pub mod interop;

@@ -32,6 +32,14 @@ enum Chore {
         #[arg(long, default_value_t = 17)]
         opset: i64,
     },
+    /// Fuzz the readers of files: seeds first, then what follows from them
+    Fuzz {
+        /// Readers, by the names in `fuzz/fuzz_targets`; all without one
+        targets: Vec<String>,
+        /// Seconds for each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Exchange folders with transformers and sentence-transformers, both ways; needs Python
     Interop {
         /// A Python that has torch, transformers and sentence-transformers; installed under target/ if none is named
@@ -105,6 +113,7 @@ fn main() -> ExitCode {
                 out,
             })
         }
+        Chore::Fuzz { targets, seconds } => xtask::fuzz::run(&targets, seconds),
         Chore::Interop { python } => xtask::interop::run(python),
         Chore::Onnx { dir, only, write, opset } => {
             onnx(&dir, &only, write.as_deref().map(|dir| (dir, opset)))

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use headstart::{FitOptions, LoadOptions, Recipe, Resume, SourceOptions, SplitName, SplitOptions, hyper};
+use headstart::{
+    ExportFormat, FitOptions, LoadOptions, ModelFileOptions, Recipe, Resume, SourceOptions, SplitName,
+    SplitOptions, hyper,
+};
 
 /// Transfer learning: a published network and your small labelled folder or table in, a proven and sealed model out.
 #[derive(Parser)]
@@ -53,6 +56,10 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// Write a bundle's network for other tools, and check what was written by running it
     Export(ExportArgs),
+    /// Look into a file or folder: safetensors, PyTorch, ONNX, a folder of transformers, timm or sentence-transformers, a bundle
+    Inspect(InspectArgs),
+    /// Turn one such file or folder into another, and compare both
+    Convert(ConvertArgs),
     /// Write the frozen network's features of every example to a file
     Features(FeaturesArgs),
     /// List, show or fetch known source networks
@@ -186,6 +193,56 @@ pub(crate) struct ExportArgs {
     pub(crate) with_preprocess: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// A file or folder; or a specifier or catalogue id, which is fetched
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) source: ModelFileArgs,
+    /// List every tensor; without it only files of few
+    #[arg(long)]
+    pub(crate) tensors: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ConvertArgs {
+    /// A file or folder; or a specifier or catalogue id, which is fetched
+    #[arg(value_name = "A")]
+    pub(crate) from: String,
+    /// What to write: a file ending in .safetensors or .onnx, or a folder that transformers loads
+    #[arg(value_name = "B")]
+    pub(crate) to: PathBuf,
+    /// What to write, where B's name does not say it
+    #[arg(long = "to", value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<ExportFormatArg>,
+    #[command(flatten)]
+    pub(crate) source: ModelFileArgs,
+    /// Version of ONNX's operators, 13 to 23
+    #[arg(long, default_value_t = 17, value_name = "N")]
+    pub(crate) opset: i64,
+    /// Replace B if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What a file does not say of itself.
+#[derive(Args)]
+pub(crate) struct ModelFileArgs {
+    /// Architecture of a bare weights file
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// A size or scalar input that an ONNX network leaves open, as name=number; may be repeated
+    #[arg(long = "fix", value_name = "NAME=N", value_parser = fixed)]
+    fixed: Vec<(String, i64)>,
+}
+
+impl ModelFileArgs {
+    pub(crate) fn options(&self) -> ModelFileOptions {
+        ModelFileOptions { arch: self.arch.clone(), fixed: self.fixed.clone() }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ExportFormatArg {
     /// Operators and weights
@@ -194,6 +251,16 @@ pub(crate) enum ExportFormatArg {
     Safetensors,
     /// A folder that transformers or sentence-transformers loads
     Hf,
+}
+
+impl From<ExportFormatArg> for ExportFormat {
+    fn from(format: ExportFormatArg) -> Self {
+        match format {
+            ExportFormatArg::Onnx => ExportFormat::Onnx,
+            ExportFormatArg::Safetensors => ExportFormat::Safetensors,
+            ExportFormatArg::Hf => ExportFormat::Hf,
+        }
+    }
 }
 
 #[derive(Args)]

@@ -1,7 +1,9 @@
 //! The verbs: each turns its arguments into one call of the library and prints the answer.
 
 mod bench;
+mod convert;
 mod export;
+mod inspect;
 mod predict;
 mod sources;
 
@@ -26,6 +28,8 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Error> {
         Verb::Evaluate(args) => evaluate(&session, args, json),
         Verb::Verify(args) => verify(&session, args, json),
         Verb::Export(args) => export::run(&session, args, json),
+        Verb::Inspect(args) => inspect::run(&session, args, json),
+        Verb::Convert(args) => convert::run(&session, args, json),
         Verb::Features(args) => features(&session, args, json),
         Verb::Sources(args) => sources::run(&session, args, json),
         Verb::Check(args) => check(&session, args, json),

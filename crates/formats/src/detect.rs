@@ -4,7 +4,67 @@ use std::path::Path;
 
 use crate::FormatError;
 
-/// A format that holds weights.
+/// A format of model files, as [`identify`] tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// safetensors.
+    Safetensors,
+    /// The JSON that says which tensor lies in which file.
+    ShardIndex,
+    /// What `torch.save` writes since 1.6.
+    TorchZip,
+    /// What `torch.save` wrote before.
+    TorchLegacy,
+    /// HDF5, or a `.keras` archive that holds one.
+    Keras,
+    /// An ONNX network.
+    Onnx,
+}
+
+impl std::fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FileFormat::Safetensors => "safetensors",
+            FileFormat::ShardIndex => "index of shards",
+            FileFormat::TorchZip => "PyTorch (zip)",
+            FileFormat::TorchLegacy => "PyTorch (before 1.6)",
+            FileFormat::Keras => "Keras (HDF5)",
+            FileFormat::Onnx => "ONNX",
+        })
+    }
+}
+
+/// Tells what a file is, by its content.
+///
+/// # Errors
+/// [`FormatError::NotWeights`] names the formats of others that it recognises.
+///
+/// ```
+/// use headstart_formats::{FileFormat, identify, safetensors};
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("weights.bin");
+/// safetensors::save(&path, &headstart_graph::Weights::new(), &[])?;
+/// assert_eq!(identify(&path)?, FileFormat::Safetensors);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn identify(path: impl AsRef<Path>) -> Result<FileFormat, FormatError> {
+    let path = path.as_ref();
+    let bytes = crate::mapped::map(path)?;
+    if crate::sharded::is_index(&bytes) {
+        return Ok(FileFormat::ShardIndex);
+    }
+    Ok(match detect(path, &bytes) {
+        Ok(Kind::Safetensors) => FileFormat::Safetensors,
+        Ok(Kind::TorchZip) if crate::pytorch::keras_entry(path, &bytes)?.is_some() => FileFormat::Keras,
+        Ok(Kind::TorchZip) => FileFormat::TorchZip,
+        Ok(Kind::Keras) => FileFormat::Keras,
+        Ok(Kind::TorchLegacy) => FileFormat::TorchLegacy,
+        Err(_) if is_onnx(&bytes) => FileFormat::Onnx,
+        Err(e) => return Err(e),
+    })
+}
+
+/// A format that holds weights alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Safetensors,
@@ -12,6 +72,8 @@ pub(crate) enum Kind {
     TorchZip,
     /// What `torch.save` wrote before.
     TorchLegacy,
+    /// HDF5.
+    Keras,
 }
 
 /// Tells the format from the first bytes, or says what the file is instead.
@@ -21,6 +83,9 @@ pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Result<Kind, FormatError> {
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return Ok(Kind::TorchZip);
+    }
+    if bytes.starts_with(HDF5) {
+        return Ok(Kind::Keras);
     }
     if bytes.first() == Some(&0x80) || bytes.starts_with(b"L119547037146038801333356L") {
         return Ok(Kind::TorchLegacy);
@@ -32,10 +97,11 @@ pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Result<Kind, FormatError> {
     Err(FormatError::NotWeights { path: path.into(), found })
 }
 
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
 /// Formats that people hand over in good faith.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    let starts: [(&[u8], &str); 12] = [
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
+    let starts: [(&[u8], &str); 11] = [
         (b"GGUF", "a GGUF file (llama.cpp)"),
         (b"\x93NUMPY", "a NumPy array"),
         (b"version https://git-lfs", "a Git LFS pointer"),
@@ -82,7 +148,6 @@ mod tests {
 
     #[test]
     fn other_formats_are_named() {
-        assert!(found(b"\x89HDF\r\n\x1a\n....").contains("HDF5"));
         assert!(found(b"GGUF\x03\0\0\0{").contains("GGUF"));
         assert!(found(b"\x08\x07\x12\x07pytorch").contains("ONNX"));
         assert!(found(b"version https://git-lfs.github.com/spec/v1").contains("LFS"));
@@ -91,11 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn the_three_kinds_are_told_apart() {
+    fn the_kinds_are_told_apart() {
         assert_eq!(detect(Path::new("f"), b"\x02\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
         // A header of 128 bytes begins like a pickle.
         assert_eq!(detect(Path::new("f"), b"\x80\0\0\0\0\0\0\0{}").unwrap(), Kind::Safetensors);
         assert_eq!(detect(Path::new("f"), b"PK\x03\x04....").unwrap(), Kind::TorchZip);
+        assert_eq!(detect(Path::new("f"), b"\x89HDF\r\n\x1a\n....").unwrap(), Kind::Keras);
         assert_eq!(detect(Path::new("f"), b"\x80\x02\x8a\x0a").unwrap(), Kind::TorchLegacy);
     }
 }

@@ -13,7 +13,7 @@ use crate::LoadReport;
 /// let error = FormatError::NotWeights { path: "net.onnx".into(), found: "an ONNX model" };
 /// assert_eq!(
 ///     error.to_string(),
-///     "net.onnx is an ONNX model; weights are read from safetensors and PyTorch files (.safetensors, .pt, .pth, .bin)"
+///     "net.onnx is an ONNX model; weights are read from safetensors, PyTorch and Keras files (.safetensors, .pt, .pth, .bin, .h5, .keras)"
 /// );
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum FormatError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     /// The content is not one of the formats that hold weights.
     #[error(
-        "{} is {found}; weights are read from safetensors and PyTorch files (.safetensors, .pt, .pth, .bin)",
+        "{} is {found}; weights are read from safetensors, PyTorch and Keras files (.safetensors, .pt, .pth, .bin, .h5, .keras)",
         .path.display()
     )]
     NotWeights { path: PathBuf, found: &'static str },

@@ -1,4 +1,4 @@
-//! Models in and out: ONNX, safetensors, PyTorch files, Hugging Face folders.
+//! Models in and out: ONNX, safetensors, PyTorch and Keras files, Hugging Face folders.
 //!
 //! One format a file.  A new one gets a module here, its magic bytes in `detect.rs` and an arm in [`load_weights`];
 //! what it yields are [`Weights`] in the order of its file.  [`assign()`] then puts them onto a graph's parameters and
@@ -11,6 +11,7 @@ mod assign;
 mod detect;
 mod error;
 mod hf;
+pub mod keras;
 mod listing;
 mod mapped;
 pub mod onnx;
@@ -24,6 +25,7 @@ use std::path::Path;
 use headstart_graph::Weights;
 
 pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Mismatch, assign};
+pub use detect::{FileFormat, identify};
 pub use error::FormatError;
 pub use hf::{DenseModule, HfFolder, Pooling, SentenceModule};
 
@@ -54,11 +56,24 @@ pub fn load_weights(path: impl AsRef<Path>) -> Result<Weights, FormatError> {
     sharded::load(path)
 }
 
+/// The files that hold the weights of a file or folder: an index of shards and all that it names, or one file.
+///
+/// # Errors
+/// As [`load_weights`], as far as the index goes.
+pub fn weight_files(path: impl AsRef<Path>) -> Result<Vec<std::path::PathBuf>, FormatError> {
+    let path = path.as_ref();
+    if path.is_dir() { sharded::files(&hf::find_weights(path)?) } else { sharded::files(path) }
+}
+
 /// Reads one file that is not an index of shards.
 fn load_file(path: &Path, bytes: bytes::Bytes) -> Result<Weights, FormatError> {
     Ok(match detect::detect(path, &bytes)? {
         detect::Kind::Safetensors => safetensors::read(path, bytes)?,
-        detect::Kind::TorchZip => pytorch::read_zip(path, &bytes)?.weights,
+        detect::Kind::TorchZip => match pytorch::keras_entry(path, &bytes)? {
+            Some(inner) => keras::read(path, &inner)?,
+            None => pytorch::read_zip(path, &bytes)?.weights,
+        },
+        detect::Kind::Keras => keras::read(path, &bytes)?,
         detect::Kind::TorchLegacy => pytorch::read_legacy(path, &bytes)?.weights,
     })
 }

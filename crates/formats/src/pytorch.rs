@@ -44,12 +44,22 @@ pub fn load(path: impl AsRef<Path>) -> Result<Weights, FormatError> {
 /// `model_state_dict`, `model`, … that does, else all dictionaries that do, their names joined by dots.
 pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, FormatError> {
     let path = path.as_ref();
-    let bytes = mapped::map(path)?;
-    match detect::detect(path, &bytes)? {
-        Kind::TorchZip => read_zip(path, &bytes),
-        Kind::TorchLegacy => read_legacy(path, &bytes),
-        Kind::Safetensors => Err(FormatError::malformed(path, "PyTorch file", "it is a safetensors file")),
+    read(path, &mapped::map(path)?)
+}
+
+/// Reads a file's bytes; `path` is for messages.
+pub fn read(path: &Path, bytes: &Bytes) -> Result<Checkpoint, FormatError> {
+    match detect::detect(path, bytes)? {
+        Kind::TorchZip => read_zip(path, bytes),
+        Kind::TorchLegacy => read_legacy(path, bytes),
+        Kind::Safetensors => Err(malformed(path, "it is a safetensors file")),
+        Kind::Keras => Err(malformed(path, "it is an HDF5 file (Keras)")),
     }
+}
+
+/// The HDF5 file inside an archive of Keras 3; none if the archive is not one.
+pub(crate) fn keras_entry(path: &Path, bytes: &Bytes) -> Result<Option<Bytes>, FormatError> {
+    archive::entry(path, bytes, "model.weights.h5")
 }
 
 pub(crate) fn read_zip(path: &Path, bytes: &Bytes) -> Result<Checkpoint, FormatError> {

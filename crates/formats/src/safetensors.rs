@@ -100,6 +100,16 @@ pub fn read(path: &Path, bytes: Bytes) -> Result<Weights, FormatError> {
         .collect()
 }
 
+/// The key-value pairs of a file's header, sorted by key.
+pub fn metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>, FormatError> {
+    let path = path.as_ref();
+    let bytes = mapped::map(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| FormatError::malformed(path, FORMAT, e.to_string()))?;
+    let pairs: BTreeMap<String, String> = header.metadata().clone().into_iter().flatten().collect();
+    Ok(pairs.into_iter().collect())
+}
+
 fn dtype(theirs: Dtype) -> Option<DType> {
     Some(match theirs {
         Dtype::F64 => DType::F64,

@@ -46,6 +46,19 @@ pub(crate) fn load(path: &Path) -> Result<Weights, FormatError> {
     Ok(weights)
 }
 
+/// The files of weights behind a path: the file itself, or the index and the shards that it names.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    let mut files = vec![path.to_path_buf()];
+    let bytes = mapped::map(path)?;
+    if is_index(&bytes) {
+        let shards: BTreeSet<String> = read_index(path, &bytes)?.weight_map.into_values().collect();
+        for shard in &shards {
+            files.push(inside(path, shard)?);
+        }
+    }
+    Ok(files)
+}
+
 /// Joins a name that a file mentions to that file's folder, and refuses to leave it.
 pub(crate) fn inside(file: &Path, name: &str) -> Result<PathBuf, FormatError> {
     let parts_normal = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
@@ -56,7 +69,7 @@ pub(crate) fn inside(file: &Path, name: &str) -> Result<PathBuf, FormatError> {
 }
 
 /// JSON begins with a brace; safetensors has one only after eight bytes of length.
-fn is_index(bytes: &[u8]) -> bool {
+pub(crate) fn is_index(bytes: &[u8]) -> bool {
     bytes.iter().take(64).find(|b| !b.is_ascii_whitespace()) == Some(&b'{') && bytes.get(8) != Some(&b'{')
 }
 

@@ -42,6 +42,12 @@ pub enum Error {
         path.display()
     )]
     ExportDiffers { path: PathBuf, difference_max: f32, allowed: f32 },
+    /// What was written is not what was read.
+    #[error(
+        "{}: what was written differs from its source by {difference_max:.1e} (allowed is {allowed:.0e}); nothing was kept",
+        path.display()
+    )]
+    ConversionDiffers { path: PathBuf, difference_max: f64, allowed: f64 },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
@@ -72,6 +78,7 @@ impl Error {
         match self {
             Error::Data(e) => e.hint(),
             Error::Source(e) => e.hint(),
+            Error::Format(e) => e.hint(),
             Error::Request { hint, .. } => hint.clone(),
             _ if self.io_kind() == Some(ErrorKind::StorageFull) => {
                 Some("free some space, or choose another place with --out or --cache".into())
@@ -91,7 +98,8 @@ impl Error {
                 }
             }
             (Error::Engine(headstart_engine::EngineError::Device { .. }), _) => 2,
-            (Error::ExportDiffers { .. } | Error::Engine(_) | Error::Trust(_) | Error::Sealed(_), _) => 3,
+            (Error::ExportDiffers { .. } | Error::ConversionDiffers { .. }, _) => 3,
+            (Error::Engine(_) | Error::Trust(_) | Error::Sealed(_), _) => 3,
             _ => 2,
         }
     }

@@ -16,6 +16,7 @@ mod auto;
 mod bench;
 mod check;
 mod checkpoint;
+mod convert;
 mod demo;
 mod error;
 mod evaluate;
@@ -25,7 +26,9 @@ mod features;
 mod fit;
 mod forecast;
 mod hub_folder;
+mod inspect;
 mod lessons;
+mod model_file;
 mod onnx_source;
 mod predict;
 mod predictions_csv;
@@ -36,6 +39,7 @@ mod rival;
 mod run;
 mod runner;
 mod save_hub_folder;
+mod seeded_inputs;
 mod session;
 mod source;
 mod tune;
@@ -44,12 +48,18 @@ mod verify;
 
 pub use bench::{BenchOptions, BenchReport, BenchWork, bench};
 pub use check::{CheckReport, check};
+pub use convert::{ConvertOptions, ConvertSummary, OutputParity, convert};
 pub use demo::{DemoOutcome, DemoPrediction, demo};
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
 pub use export::{ExportFormat, ExportOptions, ExportSummary, export};
 pub use features::{FeaturesSummary, features};
 pub use fit::{FitOptions, Planned, default_out, fit, plan};
+pub use inspect::{
+    ArchitectureFacts, DTypeFacts, FileFacts, GraphFacts, GroupFacts, Inspection, OnnxFacts, TapFacts,
+    TensorFacts, inspect,
+};
+pub use model_file::{ModelFileOptions, ModelFormat};
 pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use save_hub_folder::save_hub_folder;

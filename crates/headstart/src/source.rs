@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use headstart_formats::{AssignRules, HfFolder, LoadReport, assign, load_weights};
 use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
-use headstart_zoo::{BuildOptions, Entry, Rename, catalogue};
+use headstart_zoo::{Architecture, BuildOptions, Entry, Rename, catalogue, recognise};
 
 use crate::{Error, Session, hub_folder, onnx_source};
 
@@ -37,12 +37,7 @@ impl Source {
         if let Ok(entry) = catalogue().entry(name) {
             return from_catalogue(session, entry);
         }
-        let is_spec = name.contains(':') || Path::new(name).exists();
-        if !is_spec {
-            // The catalogue's answer names the nearest ids.
-            catalogue().entry(name)?;
-        }
-        let spec = Spec::parse(name)?;
+        let spec = specifier(name)?;
         let fetched = fetch(session, &spec, None)?;
         let card = Card {
             id: name.into(),
@@ -58,6 +53,25 @@ impl Source {
             from_file(&fetched.path, card, options)
         }
     }
+}
+
+/// What a user typed, if it is no catalogue id.
+fn specifier(name: &str) -> Result<Spec, Error> {
+    if !name.contains(':') && !Path::new(name).exists() {
+        // The catalogue's answer names the nearest ids.
+        catalogue().entry(name)?;
+    }
+    Ok(Spec::parse(name)?)
+}
+
+/// The file or folder behind a path, specifier or catalogue id, fetched if need be.
+pub(crate) fn locate(session: &Session, name: &str) -> Result<PathBuf, Error> {
+    if Path::new(name).exists() {
+        return Ok(name.into());
+    }
+    let Ok(entry) = catalogue().entry(name) else { return Ok(fetch(session, &specifier(name)?, None)?.path) };
+    let expected = entry.is_verified().then_some(entry.sha256.as_str());
+    Ok(fetch(session, &Spec::parse(&entry.origin)?, expected)?.path)
 }
 
 fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
@@ -86,17 +100,32 @@ fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Sou
     }
     let weights = load_weights(path)?;
     let Some(arch) = &options.arch else {
-        return Err(Error::request(
-            format!(
-                "{} holds {} tensors, but does not say of which architecture",
-                path.display(),
-                weights.len()
-            ),
-            "name it with --arch, for example `--arch resnet18`; `headstart sources --architectures` lists them",
-        ));
+        return Err(unnamed(path, &weights));
     };
+    let (found, graph) = build_for(arch, &weights)?;
+    card.architecture = found.name.into();
+    card.paper = found.paper.into();
+    load(graph, weights, Rename::ByName, found.preprocess.clone(), None, card)
+}
+
+/// The error for bare tensors whose architecture nobody named: which ones their names and shapes fit.
+pub(crate) fn unnamed(path: &Path, weights: &Weights) -> Error {
+    let known = recognise(weights);
+    let hint = match known.first() {
+        Some(first) => format!("their names and shapes are those of {}: pass `--arch {}`", first.name, first.name),
+        None => "name it with --arch, for example `--arch resnet18`; `headstart sources --architectures` lists them"
+            .into(),
+    };
+    let n = weights.len();
+    Error::request(
+        format!("{} holds {n} tensors, but does not say of which architecture", path.display()),
+        hint,
+    )
+}
+
+/// An architecture as wide at its end as the file's classifier is; without a classifier if the file has none.
+pub(crate) fn build_for(arch: &str, weights: &Weights) -> Result<(&'static Architecture, Graph), Error> {
     let found = headstart_zoo::architecture(arch)?;
-    // As many classes as the file's classifier has; none if it has no classifier.
     let probe = headstart_zoo::build(arch, &BuildOptions::classes(1000))?;
     let tap = rewrite::tap(&probe)?;
     let classifier = probe
@@ -106,10 +135,7 @@ fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Sou
         .rfind(|n| n.output > tap.value)
         .map(|n| probe.value(n.inputs[1]).name.clone());
     let n_classes = classifier.and_then(|name| Some(*weights.get(&name)?.shape().first()?));
-    let graph = headstart_zoo::build(arch, &BuildOptions { n_classes, image_size_px: None })?;
-    card.architecture = found.name.into();
-    card.paper = found.paper.into();
-    load(graph, weights, Rename::ByName, found.preprocess.clone(), None, card)
+    Ok((found, headstart_zoo::build(arch, &BuildOptions { n_classes, image_size_px: None })?))
 }
 
 /// Lays weights onto a graph under their names there.
@@ -121,17 +147,27 @@ pub(crate) fn load(
     tokenizer: Option<PathBuf>,
     card: Card,
 ) -> Result<Source, Error> {
-    let renamed = rename.apply(&graph, weights)?;
-    let graph = without_missing_pooler(graph, &renamed)?;
-    // Tensors that the graph has no place for are announced by the plan; a missing or misshapen one is an error.
-    let rules = AssignRules { allow_unexpected: vec!["*".into()], ..AssignRules::default() };
-    let (weights, report) = assign(&graph, renamed, &rules)?;
+    let (graph, weights, report) = lay(graph, weights, rename)?;
     let tokenizer = tokenizer
         .map(|path| std::fs::read(&path).map(bytes::Bytes::from).map_err(Error::io(path)))
         .transpose()?;
     let model = Model { graph, weights, preprocess, tokenizer, labels: Vec::new(), card };
     model.check()?;
     Ok(Source { model, report })
+}
+
+/// Weights on a graph, without what makes it a model.
+pub(crate) fn lay(
+    graph: Graph,
+    weights: Weights,
+    rename: Rename,
+) -> Result<(Graph, Weights, LoadReport), Error> {
+    let renamed = rename.apply(&graph, weights)?;
+    let graph = without_missing_pooler(graph, &renamed)?;
+    // Tensors that the graph has no place for are announced by the plan; a missing or misshapen one is an error.
+    let rules = AssignRules { allow_unexpected: vec!["*".into()], ..AssignRules::default() };
+    let (weights, report) = assign(&graph, renamed, &rules)?;
+    Ok((graph, weights, report))
 }
 
 /// Drops the output of a pooler that the file does not hold: models are published with and without it, and nothing but that

@@ -1,19 +1,18 @@
 //! `export`: a bundle's network as a file for other tools.
 
-use headstart::{Error, ExportFormat, ExportOptions, Session, export};
+use headstart::{Error, ExportOptions, Session, export};
 
 use super::bundle_dir;
-use crate::args::{ExportArgs, ExportFormatArg};
+use crate::args::ExportArgs;
 use crate::output;
 
 /// Writes, checks, and says what was compared.
 pub(crate) fn run(session: &Session, args: &ExportArgs, json: bool) -> Result<u8, Error> {
-    let format = match args.format {
-        ExportFormatArg::Onnx => ExportFormat::Onnx,
-        ExportFormatArg::Safetensors => ExportFormat::Safetensors,
-        ExportFormatArg::Hf => ExportFormat::Hf,
+    let options = ExportOptions {
+        format: args.format.into(),
+        opset: args.opset,
+        with_preprocess: args.with_preprocess,
     };
-    let options = ExportOptions { format, opset: args.opset, with_preprocess: args.with_preprocess };
     let summary = export(&bundle_dir(&args.bundle), &args.out, &options, session.device())?;
     if json {
         output::json(&summary);

@@ -4,5 +4,6 @@
 mod end_to_end;
 mod fine_tuning;
 mod fixtures;
+mod model_files;
 mod tasks;
 mod wrong_input;

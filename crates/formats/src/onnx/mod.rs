@@ -6,6 +6,8 @@
 //!
 //! **Deviation:** a product with a weight `[in, out]` that nothing else reads becomes `Linear`, whose weight is stored
 //! `[out, in]` as PyTorch has it, under the same name; a bias that is added next joins it under the product's path.
+//! Matrices of the same numbers are one parameter under the first one's name: exporters write a layer that is used twice as
+//! two initialisers, and it must learn as one.
 
 mod fold;
 mod functions;
@@ -17,6 +19,7 @@ mod order;
 mod proto;
 mod read;
 mod reader;
+mod summary;
 mod tensor;
 mod write;
 
@@ -27,6 +30,7 @@ use headstart_graph::{Graph, Weights};
 
 use crate::{FormatError, mapped};
 
+pub use summary::{OnnxSummary, OnnxTensor, OnnxValue, summary, summary_of};
 pub use write::{Normalise, WriteOptions, write};
 
 const FORMAT: &str = "ONNX model";

@@ -1,15 +1,19 @@
 //! What lowering works with: values by their ONNX names, and the graph that grows.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use headstart_graph::{
-    DType, Dim, ElementKind, GraphBuilder, Init, InputSpec, Literal, Op, Shape, Tensor, ValueId, Weights,
-    output_kind, output_shape,
+    Binary, DType, Dim, ElementKind, Expr, GraphBuilder, Init, InputSpec, Literal, Op, Shape, Tensor,
+    ValueId, Weights, output_kind, output_shape,
 };
 
 use super::fold::fold;
 use super::known::{Elem, Known};
+
+/// Elements from which two equal matrices are one.
+const SHARED_ELEMENTS_MIN: usize = 16;
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub(super) struct Reader {
     /// By where the bytes lie, and whether they are stored transposed: graphs inside `If` use names again.
     params: HashMap<Origin, ValueId>,
     constants: HashMap<(Vec<usize>, Vec<u8>, &'static str), ValueId>,
+    /// Matrices by a hash of their content: exporters write a layer that is used twice as two initialisers.
+    contents: HashMap<u64, (ValueId, Tensor)>,
 }
 
 impl Reader {
@@ -80,6 +86,7 @@ impl Reader {
             paths: HashSet::new(),
             params: HashMap::new(),
             constants: HashMap::new(),
+            contents: HashMap::new(),
         }
     }
 
@@ -200,21 +207,38 @@ impl Reader {
     }
 
     fn sizes(&mut self, known: &Known) -> Result<ValueId, String> {
-        let dims = known
+        let sizes = known
             .elems
             .iter()
             .map(|e| match e {
-                Elem::Int(e) => e.to_dim().ok_or_else(|| format!("the size {e} may be negative")),
-                _ => Err("integers and floats are mixed".into()),
+                Elem::Int(e) => Ok(e.clone()),
+                _ => Err("integers and floats are mixed".to_string()),
             })
             .collect::<Result<Vec<_>, String>>()?;
-        let is_scalar = known.shape.is_empty();
-        let id = self.node("sizes", Op::Sizes { dims, is_scalar }, &[])?;
+        let id = self.signed_sizes(&sizes, known.shape.is_empty())?;
         if known.shape.len() < 2 {
             return Ok(id);
         }
         let shape = known.shape.iter().map(|&n| Dim::Fixed(n)).collect();
         self.node("sizes.shaped", Op::Reshape { shape }, &[id])
+    }
+
+    /// Whole numbers that a run gives.  A size cannot be negative, so what may be is a difference of two.
+    pub(super) fn signed_sizes(&mut self, numbers: &[Expr], is_scalar: bool) -> Result<ValueId, String> {
+        let dims = |of: &dyn Fn(&Expr) -> Option<Expr>| {
+            let one =
+                |e: &Expr| of(e).and_then(|e| e.to_dim()).ok_or_else(|| format!("the size {e} is too long"));
+            numbers.iter().map(one).collect::<Result<Vec<_>, String>>()
+        };
+        if numbers.iter().all(|e| e.least().is_some_and(|n| n >= 0)) {
+            return self.node("sizes", Op::Sizes { dims: dims(&|e| Some(e.clone()))?, is_scalar }, &[]);
+        }
+        let zero = Expr::number(0);
+        let above = dims(&|e| e.maximum(&zero))?;
+        let below = dims(&|e| zero.sub(e)?.maximum(&zero))?;
+        let above = self.node("sizes.above", Op::Sizes { dims: above, is_scalar }, &[])?;
+        let below = self.node("sizes.below", Op::Sizes { dims: below, is_scalar }, &[])?;
+        self.node("sizes", Op::Binary { function: Binary::Sub }, &[above, below])
     }
 
     /// A value used as told: what becomes a parameter is drawn accordingly.
@@ -258,6 +282,13 @@ impl Reader {
         if let Some(id) = self.params.get(&key) {
             return Ok(*id);
         }
+        let content = may_be_shared(tensor, usage).then(|| content_of(tensor));
+        let same =
+            content.and_then(|c| self.contents.get(&c)).filter(|(_, t)| t == tensor).map(|(id, _)| *id);
+        if let Some(id) = same {
+            self.params.insert(key, id);
+            return Ok(id);
+        }
         let mut name = key.1.clone();
         let mut n = 1;
         while self.weights.get(&name).is_some() {
@@ -281,8 +312,28 @@ impl Reader {
         let id = made.map_err(|e| e.to_string())?;
         self.weights.insert(name, tensor.clone());
         self.params.insert(key, id);
+        if let Some(content) = content {
+            self.contents.insert(content, (id, tensor.clone()));
+        }
         Ok(id)
     }
+}
+
+/// Whether a second tensor of the same numbers is the same parameter: matrices whose numbers differ are equal by being
+/// shared, not by chance.
+fn may_be_shared(tensor: &Tensor, usage: Use) -> bool {
+    let size = tensor.dtype().size();
+    let bytes = tensor.bytes();
+    tensor.shape().len() > 1
+        && !matches!(usage, Use::Buffer { .. })
+        && tensor.len() >= SHARED_ELEMENTS_MIN
+        && bytes.chunks_exact(size).any(|c| c != &bytes[..size])
+}
+
+fn content_of(tensor: &Tensor) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (tensor.shape(), tensor.bytes()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Equal numbers stay equal; others are drawn as wide as they are spread.

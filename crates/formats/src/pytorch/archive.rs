@@ -45,6 +45,16 @@ pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<(Bytes, Storages), Form
     Ok((pickle, storages))
 }
 
+/// The bytes of one entry, if the archive has it.
+pub(super) fn entry(path: &Path, bytes: &Bytes, name: &str) -> Result<Option<Bytes>, FormatError> {
+    // Asked first, without reading more than the directory: what else is wrong with it is for its own reader to say.
+    let has = ZipArchive::new(Cursor::new(bytes)).is_ok_and(|zip| zip.index_for_name(name).is_some());
+    if !has {
+        return Ok(None);
+    }
+    Ok(entries(path, bytes)?.into_iter().find(|(n, _)| n == name).map(|(_, data)| data))
+}
+
 /// All entries with their bytes, after making sure that none lies about itself.
 fn entries(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>, FormatError> {
     let zip_error = |e: zip::result::ZipError| malformed(path, format!("zip archive: {e}"));

@@ -49,7 +49,10 @@ def record(path, feed, module=None, args=(), fixed=None):
 
 
 def gradients(path, module):
-    """Norms by initialiser: of the same name, or, where the exporter renamed it, of the same numbers."""
+    """Norms by initialiser: of the same name, or, where the exporter renamed it, of the same numbers.
+
+    A convolution that swallowed a batch norm has each output channel multiplied by a number; the gradient divides by it.
+    """
     norms = {}
     params = [(name, p) for name, p in module.named_parameters() if p.grad is not None]
     for tensor in onnx.load(path).graph.initializer:
@@ -58,9 +61,21 @@ def gradients(path, module):
             mine = p.detach().numpy()
             same = mine.shape == values.shape and np.array_equal(mine, values)
             turned = mine.ndim == 2 and mine.T.shape == values.shape and np.array_equal(mine.T, values)
-            if same or turned:
-                norms[tensor.name] = float(p.grad.double().norm())
+            scales = None if same or turned else folded(mine, values)
+            if same or turned or scales is not None:
+                grad = p.grad.double() if scales is None else p.grad.double() / torch.from_numpy(scales)
+                norms[tensor.name] = float(grad.norm())
     return norms
+
+
+def folded(mine, values):
+    """The number that each output channel of a convolution was multiplied by, if nothing else happened to it."""
+    if mine.ndim != 4 or mine.shape != values.shape:
+        return None
+    rows, theirs = mine.reshape(len(mine), -1).astype(np.float64), values.reshape(len(mine), -1).astype(np.float64)
+    scales = (rows * theirs).sum(1) / np.maximum((rows * rows).sum(1), 1e-30)
+    is_scaled = np.abs(rows * scales[:, None] - theirs).max() <= 1e-5 * np.abs(theirs).max() and np.abs(scales).min() > 1e-3
+    return scales.reshape(-1, 1, 1, 1) if is_scaled else None
 
 
 def save(name, nodes, inputs, n_outputs=1, opset=17, initialisers=(), output=("y", None)):

@@ -35,7 +35,14 @@ pub fn groups(graph: &Graph) -> Vec<Group> {
     groups
 }
 
-fn group_of(param: &str) -> &str {
+/// The group that a parameter belongs to, by its name.
+///
+/// ```
+/// use headstart_graph::rewrite::group_of;
+/// assert_eq!(group_of("layer3.1.conv2.weight"), "layer3.1");
+/// assert_eq!(group_of("fc.weight"), "fc");
+/// ```
+pub fn group_of(param: &str) -> &str {
     let stem = param.rsplit_once('.').map_or(param, |(stem, _)| stem);
     let mut end = None;
     let mut at = 0;

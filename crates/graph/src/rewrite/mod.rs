@@ -17,7 +17,7 @@ pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magn
 pub use append::{append, extend};
 pub use cut::{cut, cut_at};
 pub use fold::fold;
-pub use freeze::{FreezeMask, Group, Part, groups, is_adapters, params_of};
+pub use freeze::{FreezeMask, Group, Part, group_of, groups, is_adapters, params_of};
 pub use frontier::{Divided, split_at_frontier};
 pub use graft::{HeadSpec, graft, graft_beside};
 pub use rename_input::rename_input;

@@ -140,8 +140,16 @@ pub(super) fn range(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
                 return Ok(Val::Known(Known::numbers(&all), None));
             }
             let dim = |e: &Expr| e.to_dim().ok_or_else(|| format!("the size {e} is negative or too long"));
-            let op = Op::Range { start: dim(&start)?, length: dim(&length)?, step };
-            r.node(n.path, op, &[]).map(Val::Value)
+            let length = dim(&length)?;
+            if start.least().is_some_and(|n| n >= 0) {
+                let op = Op::Range { start: dim(&start)?, length, step };
+                return r.node(n.path, op, &[]).map(Val::Value);
+            }
+            // What begins below zero is counted from zero and moved.
+            let from_zero =
+                r.node(&n.part("from_zero"), Op::Range { start: Dim::Fixed(0), length, step }, &[])?;
+            let start = r.signed_sizes(&[start], true)?;
+            r.node(n.path, Op::Add, &[from_zero, start]).map(Val::Value)
         }
         (Elem::Float(start), Elem::Float(limit), Elem::Float(step)) => {
             let length = ((limit - start) / step).ceil().max(0.0);

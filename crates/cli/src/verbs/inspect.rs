@@ -1,0 +1,164 @@
+//! `inspect`: what a file or folder holds, as a page.
+
+use headstart::{ArchitectureFacts, Error, Inspection, Session, TensorFacts, inspect};
+
+use crate::args::InspectArgs;
+use crate::output;
+
+/// Files of so many tensors are listed whole.
+const TENSORS_SHOWN: usize = 60;
+const OPERATORS_SHOWN: usize = 12;
+/// Longest value of a key-value pair, characters.
+const VALUE_SHOWN: usize = 100;
+
+/// Looks, and prints.
+pub(crate) fn run(session: &Session, args: &InspectArgs, json: bool) -> Result<u8, Error> {
+    let found = inspect(session, &args.file, &args.source.options())?;
+    if json {
+        output::json(&found);
+    } else {
+        page(&found, args.tensors || found.tensors.len() <= TENSORS_SHOWN);
+    }
+    Ok(0)
+}
+
+fn page(found: &Inspection, with_tensors: bool) {
+    println!("{}", found.path.display());
+    row("format", &found.format.to_string());
+    if let Some(onnx) = &found.onnx {
+        let opsets: Vec<String> = onnx.opsets.iter().map(|(d, v)| format!("{d} {v}").trim().into()).collect();
+        row(
+            "versions",
+            &format!("opset {}, IR {}, by {}", opsets.join(", "), onnx.ir_version, onnx.producer),
+        );
+    }
+    for file in &found.files {
+        row("file", &format!("{}, {}, SHA-256 {}", file.path.display(), size(file.bytes), file.sha256));
+    }
+    row("licence", found.licence.as_deref().unwrap_or("unknown"));
+    let types: Vec<String> =
+        found.dtypes.iter().map(|(d, f)| format!("{} of {d}", grouped(f.n_parameters))).collect();
+    row(
+        "parameters",
+        &format!(
+            "{} in {} tensors, {} ({})",
+            grouped(found.n_parameters),
+            found.tensors.len(),
+            size(found.n_bytes),
+            types.join(", ")
+        ),
+    );
+    if let Some(architecture) = &found.architecture {
+        row("network", &called(architecture));
+    }
+    graph(found);
+    if !found.labels.is_empty() {
+        let shown: Vec<&str> = found.labels.iter().take(6).map(String::as_str).collect();
+        let more = if found.labels.len() > 6 { ", …" } else { "" };
+        row("labels", &format!("{} ({}{more})", found.labels.len(), shown.join(", ")));
+    }
+    for (key, value) in &found.metadata {
+        let value: String = value.chars().take(VALUE_SHOWN).collect();
+        row("metadata", &format!("{key} = {}", value.escape_debug()));
+    }
+    for note in &found.notes {
+        row("note", note);
+    }
+    groups(found, with_tensors);
+}
+
+fn graph(found: &Inspection) {
+    if let Some(graph) = &found.graph {
+        for (name, dtype, shape) in &graph.inputs {
+            row("reads", &format!("{name}: {dtype} {shape}"));
+        }
+        for (name, shape) in &graph.outputs {
+            row("makes", &format!("{name}: {shape}"));
+        }
+        row("nodes", &format!("{}; {} numbers can learn", graph.n_nodes, grouped(graph.n_learned as u64)));
+        for tap in &graph.taps {
+            let default = if tap.is_default { "  (the default)" } else { "" };
+            row("tap", &format!("{} {}{default}", tap.node, tap.shape));
+        }
+    }
+    if let Some(onnx) = &found.onnx {
+        let shown: Vec<String> =
+            onnx.operators.iter().take(OPERATORS_SHOWN).map(|(op, n)| format!("{op} {n}")).collect();
+        let more = if onnx.operators.len() > OPERATORS_SHOWN { ", …" } else { "" };
+        row("operators", &format!("{}{more}", shown.join(", ")));
+        if !onnx.unsupported.is_empty() {
+            row("not read", &onnx.unsupported.join(", "));
+        }
+    }
+    if let Some(why) = &found.no_graph {
+        row("no graph", why);
+    }
+}
+
+fn groups(found: &Inspection, with_tensors: bool) {
+    println!("\n  {:<48} {:>8} {:>14} {:>10}", "group", "tensors", "parameters", "bytes");
+    for g in &found.groups {
+        let n = grouped(g.n_parameters);
+        println!("  {:<48} {:>8} {n:>14} {:>10}", g.name, g.n_tensors, size(g.n_bytes));
+    }
+    if !with_tensors {
+        println!("\n  {} tensors: --tensors lists them", found.tensors.len());
+        return;
+    }
+    println!("\n  {:<64} {:<6} shape", "tensor", "type");
+    for TensorFacts { name, dtype, shape } in &found.tensors {
+        println!("  {name:<64} {dtype:<6} {shape:?}");
+    }
+}
+
+fn called(a: &ArchitectureFacts) -> String {
+    if a.by == "file" {
+        return a.name.clone();
+    }
+    let classes = a.n_classes.map_or("no classifier".into(), |n| format!("{n} classes"));
+    let others =
+        if a.others.is_empty() { String::new() } else { format!("; as well {}", a.others.join(", ")) };
+    format!("{}, {classes}, by names and shapes{others}", a.name)
+}
+
+fn row(what: &str, text: &str) {
+    println!("  {what:<11} {text}");
+}
+
+/// 1234567 → 1,234,567.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Bytes as people say them, in powers of ten.
+fn size(bytes: u64) -> String {
+    let b = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", b / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", b / 1e6),
+        _ => format!("{:.2} GB", b / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(
+            ["0", "999", "1,000", "12,345,678"],
+            [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(String::as_str)
+        );
+        assert_eq!([size(999), size(1500), size(12_345_678)], ["999 B", "1.5 kB", "12.3 MB"]);
+    }
+}
