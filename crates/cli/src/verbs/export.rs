@@ -12,9 +12,10 @@ pub(crate) fn run(session: &Session, args: &ExportArgs, json: bool) -> Result<u8
         ExportFormatArg::Onnx => ExportFormat::Onnx,
         ExportFormatArg::Safetensors => ExportFormat::Safetensors,
         ExportFormatArg::Hf => ExportFormat::Hf,
+        ExportFormatArg::Peft => ExportFormat::Peft,
     };
     let options = ExportOptions { format, opset: args.opset, with_preprocess: args.with_preprocess };
-    let summary = export(&bundle_dir(&args.bundle), &args.out, &options, session.device())?;
+    let summary = export(session, &bundle_dir(&args.bundle), &args.out, &options)?;
     if json {
         output::json(&summary);
     } else {
