@@ -93,14 +93,10 @@ impl Attached {
         }
         let mut graph = self.graph.clone();
         for adapter in self.adapters.iter().rev() {
-            (graph, weights) = merge_one(&graph, weights, adapter)?;
+            (graph, weights) = merge(&graph, &weights, adapter)?;
         }
         Ok(Source { model: Model { graph, weights, ..model.clone() }, report: self.source.report.clone() })
     }
-}
-
-fn merge_one(graph: &Graph, weights: Weights, adapter: &Adapter) -> Result<(Graph, Weights), Error> {
-    Ok(merge(graph, &weights, adapter)?)
 }
 
 /// The adapters by kind, and their tensors under the graph's names.

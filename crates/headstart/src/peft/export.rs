@@ -81,8 +81,8 @@ pub(crate) fn export(
     let bytes = fs::metadata(&file).map_err(Error::io(file))?.len() as usize;
     fs::rename(dir, out).map_err(Error::io(out))?;
     let _ = fresh.keep();
-    let class = if hub.modules.is_empty() { &hub.class } else { "SentenceTransformer" };
-    Ok((format!("PeftModel on {class}"), bytes))
+    let is_class = hub.modules.is_empty();
+    Ok((if is_class { format!("PeftModel on {}", hub.class) } else { "SentenceTransformer".into() }, bytes))
 }
 
 fn read_record(bundle: &OpenBundle) -> Result<(AdapterRecord, Weights), Error> {

@@ -230,7 +230,7 @@ fn what_was_fitted_is_an_adapter_on_the_untouched_base() {
     for (recipe, kind) in [("lora", "LORA"), ("dora", "LORA"), ("ia3", "IA3")] {
         let mut options = FitOptions::new(base.clone());
         options.recipe = Recipe::parse(recipe).expect("is known");
-        options.settings = Settings::parse(["epochs=2"]).expect("is known");
+        options.settings = Settings::parse(["passes=2"]).expect("is known");
         (options.baseline_budget, options.keep_transfer) = (0.0, true);
         let run = dir.path().join(recipe);
         let summary = fit(&session, &data, &run, &options).expect("fits");
