@@ -41,7 +41,7 @@ const ENDINGS: [(&str, Part); 7] = [
     (".lora_embedding_A", Part::EmbeddingA),
     (".lora_embedding_B", Part::EmbeddingB),
     (".lora_magnitude_vector", Part::Magnitude),
-    // As PEFT wrote it for a while.
+    // The parameter's whole name, which transformers' own loader needs.
     (".lora_magnitude_vector.weight", Part::Magnitude),
     (".ia3_l", Part::Factor),
 ];

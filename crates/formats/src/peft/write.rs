@@ -41,7 +41,8 @@ fn published<'a>(
         ("lora_embedding_B.weight", _) => ("lora_embedding_B", tensor.clone()),
         ("lora_magnitude_vector.weight", _) => {
             let shape = if layer.is_convolution { vec![1, n, 1, 1] } else { vec![n] };
-            ("lora_magnitude_vector", tensor.reshaped(&shape)?)
+            // Of the two names that PEFT reads, the one that transformers' own loader understands too.
+            (name, tensor.reshaped(&shape)?)
         }
         ("ia3_l", AdapterKind::Ia3 { .. }) if layer.is_convolution => (name, tensor.reshaped(&[1, n, 1, 1])?),
         ("ia3_l", AdapterKind::Ia3 { before }) => {

@@ -53,7 +53,7 @@ def base(name):
     model = getattr(transformers, family + head)(getattr(transformers, family + "Config")(**settings)).eval()
     randomise(model); save_quietly(model, folder)
     if name == "vit": transformers.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
-    if name == "bert":
+    if name in ("bert", "deberta"):
         from tokenizers import Tokenizer, models, pre_tokenizers
         vocabulary = {"[PAD]": 0, "[UNK]": 1, **{chr(97 + i): 2 + i for i in range(26)}}
         words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]")); words.pre_tokenizer = pre_tokenizers.Whitespace()
