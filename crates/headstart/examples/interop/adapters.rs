@@ -42,7 +42,7 @@ pub(crate) fn write(
     for recipe in ["lora", "dora", "ia3"] {
         let mut options = FitOptions::new(case.join("in").to_str().ok_or("the path is not text")?);
         options.recipe = Recipe::parse(recipe)?;
-        options.settings = Settings::parse(["passes=2"])?;
+        options.settings = Settings::parse(["passes=20"])?;
         (options.baseline_budget, options.keep_transfer) = (0.0, true);
         let run = case.join(format!("fit-{recipe}"));
         let bundle = fit(session, &data, &run, &options)?.bundle;
