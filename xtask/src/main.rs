@@ -40,9 +40,10 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Exchange folders with transformers and sentence-transformers, both ways; needs Python
+    /// Exchange folders, adapters and networks with transformers, PEFT and onnxruntime, both ways; needs Python
     Interop {
-        /// A Python that has torch, transformers and sentence-transformers; installed under target/ if none is named
+        /// A Python that has torch, transformers, sentence-transformers, peft, onnx and onnxruntime; installed under target/ if
+        /// none is named
         #[arg(long)]
         python: Option<PathBuf>,
     },

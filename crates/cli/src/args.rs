@@ -167,6 +167,10 @@ pub(crate) struct SourceArgs {
     /// A size or scalar input that an ONNX network leaves open, as name=number; may be repeated
     #[arg(long = "fix", value_name = "NAME=N", value_parser = fixed)]
     fixed: Vec<(String, i64)>,
+    /// A PEFT adapter on the source: its folder, or hf:owner/repo.  Not needed where the source is the adapter's folder, which
+    /// names its base
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<String>,
 }
 
 fn fixed(text: &str) -> Result<(String, i64), String> {
@@ -182,7 +186,7 @@ pub(crate) struct ExportArgs {
     /// What to write
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormatArg,
-    /// The file to write; with `hf` the folder
+    /// The file to write; with `hf` and `peft` the folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     /// Version of ONNX's operators, 13 to 23
@@ -251,6 +255,8 @@ pub(crate) enum ExportFormatArg {
     Safetensors,
     /// A folder that transformers or sentence-transformers loads
     Hf,
+    /// The adapter alone (recipes lora, dora, ia3), as a folder that the PEFT library loads onto the source
+    Peft,
 }
 
 impl From<ExportFormatArg> for ExportFormat {
@@ -259,6 +265,7 @@ impl From<ExportFormatArg> for ExportFormat {
             ExportFormatArg::Onnx => ExportFormat::Onnx,
             ExportFormatArg::Safetensors => ExportFormat::Safetensors,
             ExportFormatArg::Hf => ExportFormat::Hf,
+            ExportFormatArg::Peft => ExportFormat::Peft,
         }
     }
 }
@@ -455,6 +462,7 @@ impl SourceArgs {
             arch: self.arch.clone(),
             preprocess: self.preprocess.clone(),
             fixed: self.fixed.clone(),
+            adapter: self.adapter.clone(),
         };
         options.tap = self.tap.clone();
     }

@@ -71,6 +71,9 @@ pub enum FormatError {
     /// A number was given for a size or input that the network does not have.
     #[error("{} has no size or scalar input `{name}` (there are: {})", .path.display(), or_nothing(.known))]
     UnknownSize { path: PathBuf, name: String, known: Vec<String> },
+    /// An adapter that is not supported, or that contradicts itself.
+    #[error("{}: {what}", .path.display())]
+    Peft { path: PathBuf, what: String },
     /// A tensor's name cannot be written.
     #[error("a tensor cannot be called `{0}`: safetensors reserves the name")]
     ReservedName(String),

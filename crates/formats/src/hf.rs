@@ -12,16 +12,25 @@ use crate::{FormatError, mapped};
 const JSON_BYTES_MAX: u64 = 16 << 20;
 
 /// Weights by the names the libraries give them, the preferred first.
-const WEIGHTS: [&str; 4] = [
+pub(crate) const WEIGHTS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
 
-/// What training leaves beside the weights under the same endings.
-const NOT_WEIGHTS: [&str; 6] =
-    ["training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.bin", "scheduler.pt", "rng_state.pth"];
+/// What lies beside the weights under the same endings.
+const NOT_WEIGHTS: [&str; 8] = [
+    "training_args.bin",
+    "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.bin",
+    "scheduler.pt",
+    "rng_state.pth",
+    // Those of an adapter, which are not the network's.
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+];
 
 /// How token vectors become one vector of the sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +147,11 @@ pub(crate) fn find_weights(dir: &Path) -> Result<PathBuf, FormatError> {
     Err(missing(dir, &WEIGHTS))
 }
 
+/// What stands behind the network by a folder's `modules.json`.
+pub(crate) fn sentence_modules(dir: &Path) -> Result<Vec<SentenceModule>, FormatError> {
+    Ok(Modules::read(dir)?.rest)
+}
+
 /// What `modules.json` says.
 #[derive(Default)]
 struct Modules {
@@ -225,7 +239,7 @@ fn pooling(path: &Path) -> Result<Option<Pooling>, FormatError> {
 }
 
 /// A JSON file; none if it does not exist.
-fn json(path: &Path) -> Result<Option<Value>, FormatError> {
+pub(crate) fn json(path: &Path) -> Result<Option<Value>, FormatError> {
     if !path.exists() {
         return Ok(None);
     }
@@ -245,7 +259,7 @@ fn length(value: &Value) -> Option<usize> {
     value.as_f64().filter(|n| *n >= 1.0 && *n < LENGTH_MAX).map(|n| n as usize)
 }
 
-fn missing(dir: &Path, wanted: &[&str]) -> FormatError {
+pub(crate) fn missing(dir: &Path, wanted: &[&str]) -> FormatError {
     let wanted = wanted.iter().map(|w| w.to_string()).collect();
     match names(dir) {
         Ok(there) => FormatError::MissingFile { dir: dir.into(), wanted, there },

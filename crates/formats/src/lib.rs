@@ -1,4 +1,4 @@
-//! Models in and out: ONNX, safetensors, PyTorch and Keras files, Hugging Face folders.
+//! Models in and out: ONNX, safetensors, PyTorch and Keras files, Hugging Face folders, PEFT adapters.
 //!
 //! One format a file.  A new one gets a module here, its magic bytes in `detect.rs` and an arm in [`load_weights`];
 //! what it yields are [`Weights`] in the order of its file.  [`assign()`] then puts them onto a graph's parameters and
@@ -16,6 +16,7 @@ mod listing;
 mod mapped;
 pub mod onnx;
 mod pattern;
+pub mod peft;
 pub mod pytorch;
 pub mod safetensors;
 mod sharded;

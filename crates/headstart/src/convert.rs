@@ -118,6 +118,10 @@ pub fn convert(
         ExportFormat::Safetensors => to_safetensors(source, to),
         ExportFormat::Onnx => to_onnx(source, to, options.opset.unwrap_or(17), session.device()),
         ExportFormat::Hf => to_folder(source, to, options.force, session.device()),
+        ExportFormat::Peft => Err(Error::request(
+            "an adapter is written from the run that trained it, not from a model",
+            "`headstart export RUN --format peft` does that",
+        )),
     }
 }
 

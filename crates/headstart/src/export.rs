@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
 
-use headstart_bundle::GoldenInput;
+use headstart_bundle::{GoldenInput, OpenBundle};
 use headstart_core::Input;
 use headstart_engine::Device;
 use headstart_formats::onnx::{self, Normalise, OnnxOptions, WriteOptions};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
 use crate::save_hub_folder::save_checked;
-use crate::{Error, Predictor};
+use crate::{Error, Predictor, Session, peft};
 
 /// Largest difference of a prediction between the bundle and what was written of it.
 const DIFFERENCE_MAX: f32 = 1e-4;
@@ -28,6 +28,8 @@ pub enum ExportFormat {
     Safetensors,
     /// A folder that transformers' `from_pretrained`, or sentence-transformers, loads.
     Hf,
+    /// A folder that PEFT's `PeftModel.from_pretrained` lays onto the source as it was.
+    Peft,
 }
 
 /// How a bundle is written.
@@ -57,12 +59,14 @@ pub struct ExportSummary {
 }
 
 /// Writes the network of the bundle in `dir` to `out`, which appears only if what was written predicts what the bundle does.
+/// An adapter is checked on its base, which is opened, and fetched if it must be, for that.
 pub fn export(
+    session: &Session,
     dir: &Path,
     out: &Path,
     options: &ExportOptions,
-    device: &Device,
 ) -> Result<ExportSummary, Error> {
+    let device = session.device();
     let bundle = headstart_bundle::open(dir)?;
     let weights = headstart_formats::load_weights(bundle.dir.join("model.safetensors"))?;
     let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
@@ -78,15 +82,18 @@ pub fn export(
             GoldenInput::Text(text) => Input::Text(text.as_str().into()),
         })
         .collect();
-    if options.format == ExportFormat::Hf {
+    if matches!(options.format, ExportFormat::Hf | ExportFormat::Peft) {
         let (preprocess, labels, card) =
             (manifest.preprocess.clone(), manifest.labels.clone(), manifest.card.clone());
         let model = Model { graph, weights, preprocess, tokenizer, labels, card };
+        if options.format == ExportFormat::Peft {
+            return peft_folder(session, &bundle, &model, out, &inputs);
+        }
         return hub_folder(&model, out, manifest, device, &inputs, &golden.outputs);
     }
 
     let bytes = match options.format {
-        ExportFormat::Hf => unreachable!("written above"),
+        ExportFormat::Hf | ExportFormat::Peft => unreachable!("written above"),
         ExportFormat::Safetensors => {
             let labels = serde_json::to_string(&manifest.labels).expect("names are plain data");
             safetensors::to_bytes(&weights, &[("format".into(), "pt".into()), ("labels".into(), labels)])
@@ -107,7 +114,7 @@ pub fn export(
     };
 
     let (graph, weights) = match options.format {
-        ExportFormat::Hf => unreachable!("written above"),
+        ExportFormat::Hf | ExportFormat::Peft => unreachable!("written above"),
         ExportFormat::Safetensors => (graph, safetensors::read(out, bytes.clone().into())?),
         ExportFormat::Onnx => {
             let model = onnx::read(out, bytes.clone().into(), &OnnxOptions::default())?;
@@ -159,6 +166,30 @@ fn hub_folder(
     })?;
     let (bytes, difference_max) = written.get();
     Ok(ExportSummary { bytes, golden: inputs.len(), difference_max, class: Some(class) })
+}
+
+/// Writes the adapter, reads it again onto its base, and compares before it appears.
+fn peft_folder(
+    session: &Session,
+    bundle: &OpenBundle,
+    model: &Model,
+    out: &Path,
+    inputs: &[Input],
+) -> Result<ExportSummary, Error> {
+    let (manifest, want) = (&bundle.manifest, &bundle.manifest.golden.outputs);
+    let largest = Cell::new(0.0);
+    let (class, bytes) = peft::export(session, bundle, model, out, &|again| {
+        let tokenizer = again.tokenizer.as_deref();
+        let (graph, device) = (again.graph.clone(), session.device());
+        let d = difference(graph, &again.weights, tokenizer, manifest.clone(), device, inputs, want)?;
+        largest.set(d);
+        if d <= DIFFERENCE_MAX {
+            return Ok(());
+        }
+        Err(Error::ExportDiffers { path: out.into(), difference_max: d, allowed: DIFFERENCE_MAX })
+    })?;
+    let (golden, difference_max) = (inputs.len(), largest.get());
+    Ok(ExportSummary { bytes, golden, difference_max, class: Some(class) })
 }
 
 /// Takes the normalisation out of the preprocessing, as part of a network.

@@ -1,6 +1,7 @@
 //! Folders in the hub's layout: `config.json`, weights, tokenizer or `preprocessor_config.json`, and the modules of a
 //! sentence encoder.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use headstart_formats::{DenseModule, HfFolder, Pooling, SentenceModule, load_weights};
@@ -8,36 +9,71 @@ use headstart_graph::{
     Card, Graph, GraphBuilder, GraphError, Init, Op, Output, Preprocess, TextPreprocess, ValueId, Weights,
     rewrite,
 };
-use headstart_zoo::{Configured, image_processor};
+use headstart_zoo::{Configured, image_processor, is_bookkeeping, name_in_graph};
 
 use crate::Error;
 use crate::source::{Source, load};
 
 /// Reads a folder.
-pub(crate) fn open(dir: &Path, mut card: Card) -> Result<Source, Error> {
+pub(crate) fn open(dir: &Path, card: Card) -> Result<Source, Error> {
     let folder = HfFolder::open(dir)?;
+    let weights = folder.load_weights()?;
+    assemble(&folder, weights, &Weights::new(), card)
+}
+
+/// The network of a folder that was read, with its tensors; those of `instead` take the place of some of them.
+pub(crate) fn assemble(
+    folder: &HfFolder,
+    mut weights: Weights,
+    instead: &Weights,
+    mut card: Card,
+) -> Result<Source, Error> {
     let Configured { mut graph, preprocess, rename, .. } = headstart_zoo::from_config(&folder.config)?;
     card.architecture = graph.name().into();
     if let Some(licence) = folder.config["license"].as_str() {
         card.licence = licence.into();
     }
     card.config = Some(folder.config.clone());
-    let mut weights = folder.load_weights()?;
     let preprocess = match preprocess {
         Some(Preprocess::Text(text)) => {
             let length_max = [folder.max_seq_length, folder.model_max_length, Some(text.length_max)];
             let length_max = length_max.into_iter().flatten().min().unwrap_or(text.length_max);
-            graph = sentence_features(graph, &folder, &mut weights)?;
+            graph = sentence_features(graph, folder, &mut weights)?;
             Preprocess::Text(TextPreprocess { length_max })
         }
         Some(known) => known,
         None => {
-            let (resized, preprocess) = pictures(graph, &folder)?;
+            let (resized, preprocess) = pictures(graph, folder)?;
             graph = resized;
             preprocess
         }
     };
-    load(graph, weights, rename, preprocess, folder.tokenizer_path, card)
+    if !instead.is_empty() {
+        weights = replaced(&graph, rename.apply(&graph, weights)?, instead)?;
+    }
+    load(graph, weights, rename, preprocess, folder.tokenizer_path.clone(), card)
+}
+
+/// Puts tensors in the place of others, under the graph's names.
+fn replaced(graph: &Graph, mut weights: Weights, instead: &Weights) -> Result<Weights, Error> {
+    let known: HashSet<&str> = graph.params().map(|(_, name, _)| name).collect();
+    let mut nowhere = Vec::new();
+    for (file, tensor) in instead.iter().filter(|(name, _)| !is_bookkeeping(name)) {
+        let name = name_in_graph(graph, file);
+        if known.contains(name.as_str()) {
+            weights.insert(name, tensor.clone());
+        } else {
+            nowhere.push(format!("`{file}`"));
+        }
+    }
+    if nowhere.is_empty() {
+        return Ok(weights);
+    }
+    let (shown, n) = (nowhere.iter().take(8).cloned().collect::<Vec<_>>().join(", "), nowhere.len());
+    Err(Error::request(
+        format!("the adapter replaces {n} tensors that the network does not have: {shown}"),
+        "the adapter was made for another network, or for another class of it",
+    ))
 }
 
 /// What `preprocessor_config.json` says of pictures, and the graph for pictures of that size.

@@ -271,7 +271,8 @@ impl Frontier {
 pub(crate) fn can_be_kept(prefix: &Graph) -> bool {
     prefix.outputs().iter().all(|o| {
         let dims = &prefix.value(o.value).shape.0;
-        dims.iter().skip(2).all(|d| d.fixed().is_some())
+        let is_by_example = dims.first().is_some_and(|d| d.fixed().is_none());
+        is_by_example && dims.iter().skip(2).all(|d| d.fixed().is_some())
     })
 }
 

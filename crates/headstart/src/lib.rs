@@ -30,6 +30,7 @@ mod inspect;
 mod lessons;
 mod model_file;
 mod onnx_source;
+mod peft;
 mod predict;
 mod predictions_csv;
 mod prefix;
@@ -60,6 +61,7 @@ pub use inspect::{
     TensorFacts, inspect,
 };
 pub use model_file::{ModelFileOptions, ModelFormat};
+pub use peft::AdapterSet;
 pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use save_hub_folder::save_hub_folder;

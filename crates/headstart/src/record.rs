@@ -23,6 +23,7 @@ use headstart_trust::Simplest;
 use serde::Serialize;
 
 use crate::fit::{FitOptions, Stage, default_out};
+use crate::peft::AdapterRecord;
 use crate::predict::Predictor;
 use crate::predictions_csv;
 use crate::prefix::Extracted;
@@ -132,7 +133,7 @@ pub(crate) fn leave(
     );
     let best = proof.best_baseline().map(|c| c.baseline.clone());
     let fallback = best.filter(|_| proof.verdict == Verdict::Hurt && !options.keep_transfer);
-    let network = winner(fitted, fallback.as_deref(), rival.as_mut())?;
+    let network = winner(options, fitted, fallback.as_deref(), rival.as_mut())?;
     let manifest = Manifest {
         format: headstart_bundle::FORMAT,
         name: model_name(&dataset.path, plan),
@@ -240,21 +241,32 @@ struct Winner {
     graph: Graph,
     weights: Weights,
     preprocess: Preprocess,
+    /// What the bundle keeps beside it, by name.
+    beside: Vec<(String, Vec<u8>)>,
 }
 
 fn winner(
+    options: &FitOptions,
     fitted: &Fitted<'_>,
     fallback: Option<&str>,
     rival: Option<&mut Rival<'_>>,
 ) -> Result<Winner, Error> {
     if let (Some("scratch"), Some(rival)) = (fallback, rival) {
         let weights = rival.weights()?;
-        return Ok(Winner { graph: rival.graph.clone(), weights, preprocess: rival.preprocess.clone() });
+        return Ok(Winner {
+            graph: rival.graph.clone(),
+            weights,
+            preprocess: rival.preprocess.clone(),
+            beside: Vec::new(),
+        });
     }
     let model = &fitted.source.model;
     if let (None, Some(tuned)) = (fallback, fitted.tuned) {
         let (graph, weights) = (tuned.graph.clone(), tuned.weights.clone());
-        return Ok(Winner { graph, weights, preprocess: model.preprocess.clone() });
+        let adapter = options.source_options.adapter.clone();
+        let files = |u| AdapterRecord::files(u, model, adapter).to_vec();
+        let beside = tuned.unmerged.as_ref().map(files).unwrap_or_default();
+        return Ok(Winner { graph, weights, preprocess: model.preprocess.clone(), beside });
     }
     let k = fitted.dataset.n_outputs();
     let graph = graft(&model.graph, fitted.tap, &HeadSpec::Linear { n_classes: k })?;
@@ -273,7 +285,7 @@ fn winner(
         };
         weights.insert(name, tensor);
     }
-    Ok(Winner { graph, weights, preprocess: model.preprocess.clone() })
+    Ok(Winner { graph, weights, preprocess: model.preprocess.clone(), beside: Vec::new() })
 }
 
 /// The raw outputs with which a network says the same of everything.
@@ -316,6 +328,7 @@ fn seal(
         ("model.safetensors".into(), safetensors::to_bytes(&network.weights, &[])),
         ("graph.json".into(), serde_json::to_vec(&network.graph).expect("a graph is plain data")),
     ];
+    files.extend(network.beside.iter().cloned());
     files.extend(tokenizer.map(|t| ("tokenizer.json".to_string(), t.to_vec())));
     let golden: Vec<(GoldenInput, Input)> = match manifest.modality {
         Modality::Image => golden_inputs_image(0)

@@ -79,19 +79,25 @@ fn write_all(model: &Model, export: &HubExport, dir: &Path) -> Result<(), Error>
     if let Some(processor) = &export.preprocessor {
         write_json(&dir.join("preprocessor_config.json"), processor)?;
     }
-    if let (Some(tokenizer), Preprocess::Text(text)) = (&model.tokenizer, &model.preprocess) {
-        let path = dir.join("tokenizer.json");
-        fs::write(&path, tokenizer).map_err(Error::io(path))?;
-        write_json(&dir.join("tokenizer_config.json"), &tokenizer_config(tokenizer, text.length_max))?;
-    }
+    write_tokenizer(model, dir)?;
     if !export.modules.is_empty() {
         write_modules(model, export, dir)?;
     }
     Ok(())
 }
 
+/// The tokenizer's two files, for a network that reads texts.
+pub(crate) fn write_tokenizer(model: &Model, dir: &Path) -> Result<(), Error> {
+    let (Some(tokenizer), Preprocess::Text(text)) = (&model.tokenizer, &model.preprocess) else {
+        return Ok(());
+    };
+    let path = dir.join("tokenizer.json");
+    fs::write(&path, tokenizer).map_err(Error::io(path))?;
+    write_json(&dir.join("tokenizer_config.json"), &tokenizer_config(tokenizer, text.length_max))
+}
+
 /// sentence-transformers' files: a list of modules, and a folder for each.
-fn write_modules(model: &Model, export: &HubExport, dir: &Path) -> Result<(), Error> {
+pub(crate) fn write_modules(model: &Model, export: &HubExport, dir: &Path) -> Result<(), Error> {
     let class = |kind: &str| format!("sentence_transformers.models.{kind}");
     let mut list = vec![json!({"idx": 0, "name": "0", "path": "", "type": class("Transformer")})];
     for (i, step) in (1..).zip(&export.modules) {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use headstart_formats::peft::PeftAdapter;
 use headstart_formats::{AssignRules, HfFolder, LoadReport, assign, load_weights};
 use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
 use headstart_zoo::{Architecture, BuildOptions, Entry, Rename, catalogue, recognise};
 
-use crate::{Error, Session, hub_folder, onnx_source};
+use crate::{Error, Session, hub_folder, onnx_source, peft};
 
 /// A source network, loaded.
 pub struct Source {
@@ -28,26 +29,27 @@ pub struct SourceOptions {
     /// Numbers for sizes and scalar inputs that an ONNX network leaves open.
     #[serde(default)]
     pub fixed: Vec<(String, i64)>,
+    /// A PEFT adapter's folder, or its repository on the hub, that is merged into the source.
+    #[serde(default)]
+    pub adapter: Option<String>,
 }
 
 impl Source {
     /// Opens a catalogue id (`efficientnet-lite0`), a specifier (`hf:owner/repo`, `pypi:name@version!path`,
-    /// `file:PATH`) or a path.
+    /// `file:PATH`) or a path.  A folder of a PEFT adapter stands for the base that it names, with it merged.
     pub fn open(session: &Session, name: &str, options: &SourceOptions) -> Result<Self, Error> {
+        if let Some(adapter) = &options.adapter {
+            return peft::open(session, name, adapter);
+        }
         if let Ok(entry) = catalogue().entry(name) {
             return from_catalogue(session, entry);
         }
         let spec = specifier(name)?;
         let fetched = fetch(session, &spec, None)?;
-        let card = Card {
-            id: name.into(),
-            origin: pinned(&spec, &fetched),
-            licence: "unknown".into(),
-            sha256: fetched.sha256.clone().unwrap_or_default(),
-            trained_on: "unknown".into(),
-            ..Card::default()
-        };
-        if fetched.path.is_dir() {
+        let card = card_of(name, &spec, &fetched);
+        if PeftAdapter::is_at(&fetched.path) {
+            peft::open_alone(session, &fetched.path, card)
+        } else if fetched.path.is_dir() {
             hub_folder::open(&fetched.path, card)
         } else {
             from_file(&fetched.path, card, options)
@@ -72,6 +74,18 @@ pub(crate) fn locate(session: &Session, name: &str) -> Result<PathBuf, Error> {
     let Ok(entry) = catalogue().entry(name) else { return Ok(fetch(session, &specifier(name)?, None)?.path) };
     let expected = entry.is_verified().then_some(entry.sha256.as_str());
     Ok(fetch(session, &Spec::parse(&entry.origin)?, expected)?.path)
+}
+
+/// What is known of a source that the catalogue does not list.
+pub(crate) fn card_of(name: &str, spec: &Spec, fetched: &Fetched) -> Card {
+    Card {
+        id: name.into(),
+        origin: pinned(spec, fetched),
+        licence: "unknown".into(),
+        sha256: fetched.sha256.clone().unwrap_or_default(),
+        trained_on: "unknown".into(),
+        ..Card::default()
+    }
 }
 
 fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {

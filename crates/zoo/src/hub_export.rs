@@ -61,6 +61,11 @@ const CLASSES: [(&str, &str); 14] = [
     ("xlm-roberta", "XLMRoberta"),
 ];
 
+/// What transformers' classes of a configuration's family begin with.
+pub(crate) fn class_prefix(config: &Value) -> Option<&'static str> {
+    CLASSES.iter().find(|(t, _)| Some(*t) == config["model_type"].as_str()).map(|(_, class)| *class)
+}
+
 /// Heads of any family, the likeliest first.
 const HEADS: [&str; 8] = [
     "ForSequenceClassification",
@@ -103,7 +108,7 @@ pub fn hub_export(
     preprocess: &Preprocess,
 ) -> Result<HubExport, ZooError> {
     let model_type = source["model_type"].as_str().unwrap_or_default();
-    let Some((_, class)) = CLASSES.iter().find(|(t, _)| *t == model_type) else {
+    let Some(class) = class_prefix(source) else {
         let allowed = CLASSES.map(|(t, _)| t).join(", ");
         return Err(ZooError::Config { field: "model_type", got: source["model_type"].to_string(), allowed });
     };

@@ -16,6 +16,7 @@
 //! ```
 
 mod activation;
+mod adapted;
 mod albert;
 mod alexnet;
 mod architecture;
@@ -53,6 +54,7 @@ mod vit_by_name;
 mod wav2vec2;
 mod whisper;
 
+pub use adapted::{adapted_config, peft_task};
 pub use architecture::{Architecture, BuildOptions, architecture, architectures, build};
 pub use catalogue::{Catalogue, DatasetEntry, Entry, Modality, Reach, catalogue};
 pub use config::{Configured, from_config, model_type_of};
@@ -60,4 +62,4 @@ pub use error::ZooError;
 pub use hub_export::{HubExport, SentenceStep, hub_export};
 pub use image_processor::image_processor;
 pub use recognise::{Recognised, recognise};
-pub use rename::{Rename, is_bookkeeping};
+pub use rename::{Rename, is_bookkeeping, name_in_graph};

@@ -63,6 +63,20 @@ impl Rename {
     }
 }
 
+/// The name in a graph of a tensor that transformers, of any version and with any prefix, calls `name`; the same name if the
+/// graph has none.
+///
+/// ```
+/// let config = serde_json::json!({"model_type": "bert", "architectures": ["BertModel"], "num_hidden_layers": 1});
+/// let graph = headstart_zoo::from_config(&config)?.graph;
+/// let name = headstart_zoo::name_in_graph(&graph, "bert.encoder.layer.0.output.dense.weight");
+/// assert_eq!(name, "encoder.layer.0.output.dense.weight");
+/// # Ok::<(), headstart_zoo::ZooError>(())
+/// ```
+pub fn name_in_graph(graph: &Graph, name: &str) -> String {
+    transformers::name_of(graph, name)
+}
+
 fn by_order(graph: &Graph, tensors: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ZooError> {
     let want = graph.params().count();
     if tensors.len() != want {

@@ -13,7 +13,7 @@ pub(crate) fn run(session: &Session, args: &ExportArgs, json: bool) -> Result<u8
         opset: args.opset,
         with_preprocess: args.with_preprocess,
     };
-    let summary = export(&bundle_dir(&args.bundle), &args.out, &options, session.device())?;
+    let summary = export(session, &bundle_dir(&args.bundle), &args.out, &options)?;
     if json {
         output::json(&summary);
     } else {

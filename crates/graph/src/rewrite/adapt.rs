@@ -1,7 +1,8 @@
 //! `adapt`: puts few new parameters beside chosen weights; `merge` folds them back in where that is possible.
 //!
 //! An adapted node keeps its path, so taps and heads find it as before; the layer below it is called
-//! `<path>.base_layer`, and new parameters are named as in the PEFT library (`<path>.lora_A.weight`).
+//! `<path>.base_layer`, and new parameters are named as in the PEFT library (`<path>.lora_A.weight`).  Nodes that share a
+//! weight (ALBERT's layers) share what stands beside it, named after the first of them: so it can be merged.
 
 mod bottleneck;
 mod dora;
@@ -10,7 +11,7 @@ mod lora;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::Node;
+use crate::graph::{Node, ValueKind};
 use crate::rewrite::copy::Copy;
 use crate::{Graph, GraphError, Op, ValueId, Weights};
 
@@ -99,10 +100,11 @@ pub fn adapt(graph: &Graph, adapter: &Adapter) -> Result<Graph, GraphError> {
             copy.node(node)?;
             continue;
         }
+        let owner = owner(graph, adapter, node);
         let made = match adapter.kind {
-            AdapterKind::Lora(spec) => lora::beside(&mut copy, graph, node, &spec)?,
-            AdapterKind::Dora(spec) => dora::beside(&mut copy, graph, node, &spec)?,
-            AdapterKind::Ia3 { before } => ia3::beside(&mut copy, node, before)?,
+            AdapterKind::Lora(spec) => lora::beside(&mut copy, graph, node, owner, &spec)?,
+            AdapterKind::Dora(spec) => dora::beside(&mut copy, graph, node, owner, &spec)?,
+            AdapterKind::Ia3 { before } => ia3::beside(&mut copy, node, owner, before)?,
             AdapterKind::Bottleneck { width } => bottleneck::behind(&mut copy, node, width)?,
         };
         copy.set(node.output, made);
@@ -123,10 +125,13 @@ pub fn merge(graph: &Graph, weights: &Weights, adapter: &Adapter) -> Result<(Gra
     let mut merged = weights.clone();
     for target in &adapter.targets {
         let node = node_at(&base, target)?;
+        let owner = owner(&base, adapter, node);
         match adapter.kind {
+            AdapterKind::Ia3 { before } => ia3::fold(&base, node, owner, before, weights, &mut merged)?,
+            // Folded with the first node that reads the same weight.
+            _ if owner != target => {}
             AdapterKind::Lora(spec) => lora::fold(&base, node, &spec, weights, &mut merged)?,
             AdapterKind::Dora(spec) => dora::fold(&base, node, &spec, weights, &mut merged)?,
-            AdapterKind::Ia3 { before } => ia3::fold(&base, node, before, weights, &mut merged)?,
             AdapterKind::Bottleneck { .. } => unreachable!("refused above"),
         }
     }
@@ -196,6 +201,44 @@ fn node_at<'a>(graph: &'a Graph, path: &str) -> Result<&'a Node, GraphError> {
 fn weight_of<'a>(graph: &'a Graph, node: &Node) -> &'a str {
     let at = if node.op == Op::Embedding { 0 } else { 1 };
     &graph.value(node.inputs[at]).name
+}
+
+/// Name of the parameter that an adapter beside a node changes: a layer's weight, an embedding's table.  None if the node
+/// has none.
+pub fn adapted_weight<'a>(graph: &'a Graph, node: &Node) -> Option<&'a str> {
+    let at = if node.op == Op::Embedding { 0 } else { 1 };
+    let value = graph.value(*node.inputs.get(at)?);
+    matches!(value.kind, ValueKind::Param(_)).then_some(value.name.as_str())
+}
+
+/// Path of the first target that reads the weight which a target reads: what stands beside it is named after that one.
+///
+/// ```
+/// use headstart_graph::rewrite::{Adapter, AdapterKind, adapter_owner};
+/// use headstart_graph::{GraphBuilder, Init, Op};
+/// let mut b = GraphBuilder::new("shared");
+/// let x = b.image("image", [2, 1, 1]);
+/// let x = b.global_avg_pool("pool", x)?;
+/// let w = b.param("w".into(), &[2, 2], Init::Constant(0.0))?;
+/// let x = b.node("one", Op::Linear, &[x, w])?;
+/// let y = b.node("two", Op::Linear, &[x, w])?;
+/// let graph = b.finish([("y", y)])?;
+/// let adapter = Adapter { kind: AdapterKind::Ia3 { before: false }, targets: vec!["one".into(), "two".into()] };
+/// assert_eq!(adapter_owner(&graph, &adapter, "two")?, "one");
+/// # Ok::<(), headstart_graph::GraphError>(())
+/// ```
+pub fn adapter_owner<'a>(
+    graph: &'a Graph,
+    adapter: &'a Adapter,
+    target: &'a str,
+) -> Result<&'a str, GraphError> {
+    Ok(owner(graph, adapter, node_at(graph, target)?))
+}
+
+fn owner<'a>(graph: &'a Graph, adapter: &Adapter, node: &'a Node) -> &'a str {
+    let Some(weight) = adapted_weight(graph, node) else { return &node.path };
+    let is_first = |n: &&Node| adapted_weight(graph, n) == Some(weight) && adapter.targets.contains(&n.path);
+    graph.nodes().iter().find(is_first).map_or(&node.path, |n| &n.path)
 }
 
 /// The axis that a layer's outputs lie on: the second of an image, the last of anything else.

@@ -20,8 +20,8 @@ pub struct Divided {
 /// Divides a graph where the first parameter that learns stands.
 ///
 /// A value is *frozen* if no parameter that learns lies before it.  The frontier is made of the frozen values that
-/// the rest reads.  A frozen value that depends on no parameter at all (position numbers, a mask) is not worth keeping:
-/// the suffix computes it again.
+/// the rest reads.  A frozen value that depends on no parameter at all (position numbers, a mask) is not worth keeping, and
+/// one that depends on no input (a table of relative positions, normalised) is no example's: the suffix computes both again.
 ///
 /// ```
 /// use headstart_graph::{GraphBuilder, rewrite};
@@ -40,7 +40,10 @@ pub struct Divided {
 /// ```
 pub fn split_at_frontier(graph: &Graph, learns: &dyn Fn(&str) -> bool) -> Result<Divided, GraphError> {
     let n = graph.values().len();
-    let (mut hot, mut reads_param) = (vec![false; n], vec![false; n]);
+    let (mut hot, mut reads_param, mut reads_input) = (vec![false; n], vec![false; n], vec![false; n]);
+    for (id, _, _) in graph.inputs() {
+        reads_input[id.index()] = true;
+    }
     for (id, name, param) in graph.params() {
         hot[id.index()] = param.role == Role::Learned && learns(name);
         reads_param[id.index()] = true;
@@ -48,11 +51,13 @@ pub fn split_at_frontier(graph: &Graph, learns: &dyn Fn(&str) -> bool) -> Result
     for node in graph.nodes() {
         let any = |of: &[bool]| node.inputs.iter().any(|i| of[i.index()]);
         (hot[node.output.index()], reads_param[node.output.index()]) = (any(&hot), any(&reads_param));
+        reads_input[node.output.index()] = any(&reads_input);
     }
     // A plan that trains nothing still ends in its outputs.
     let is_output: HashSet<ValueId> = graph.outputs().iter().map(|o| o.value).collect();
     let crosses = |id: ValueId| {
-        matches!(graph.value(id).kind, ValueKind::Node) && !hot[id.index()] && reads_param[id.index()]
+        let is_of_examples = reads_param[id.index()] && reads_input[id.index()];
+        matches!(graph.value(id).kind, ValueKind::Node) && !hot[id.index()] && is_of_examples
     };
     let mut frontier: Vec<ValueId> = Vec::new();
     let mut cross = |id: ValueId| {

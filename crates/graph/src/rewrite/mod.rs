@@ -13,7 +13,9 @@ mod resize;
 mod take_pictures;
 mod tap;
 
-pub use adapt::{Adapter, AdapterKind, LoraSpec, adapt, merge, remove, start_magnitudes};
+pub use adapt::{
+    Adapter, AdapterKind, LoraSpec, adapt, adapted_weight, adapter_owner, merge, remove, start_magnitudes,
+};
 pub use append::{append, extend};
 pub use cut::{cut, cut_at};
 pub use fold::fold;

@@ -5,15 +5,16 @@ mod pairs;
 mod phase;
 
 use headstart_core::{
-    Array, Balance, Dataset, HeadStart, Objective as Learning, Plan, Regulariser, TargetRows, Targets, Task,
-    TrainingPlan,
+    Array, Balance, Dataset, HeadStart, Interpolation, Objective as Learning, Plan, Regulariser, TargetRows,
+    Targets, Task, TrainingPlan,
 };
 use headstart_engine::{Loss, fill_missing};
-use headstart_graph::rewrite::{cut_at, start_magnitudes};
+use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, is_adapters, start_magnitudes};
 use headstart_graph::{Graph, Model, Op, Output, Tensor, ValueId, Weights};
 use headstart_train::{ClassWeights, HeadFit, Outputs, TargetScale, TunedPass, mean};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile, Position};
+use crate::peft::Unmerged;
 use crate::prefix::Extracted;
 use crate::rival::{in_original_unit, outputs};
 use crate::run::Run;
@@ -44,6 +45,8 @@ pub(crate) struct Tuned {
     /// The network: adapters merged where they can be, one output.
     pub(crate) graph: Graph,
     pub(crate) weights: Weights,
+    /// The adapters apart from the network that they were merged into, where it is otherwise the source's.
+    pub(crate) unmerged: Option<Unmerged>,
     /// By phase of the first seed.
     pub(crate) curves: Vec<Vec<TunedPass>>,
     pub(crate) extracted: Extracted,
@@ -103,6 +106,7 @@ pub(crate) fn tune(
     let mut tuned = Tuned {
         graph: graph.clone(),
         weights: Weights::new(),
+        unmerged: None,
         curves: Vec::new(),
         extracted: Extracted::default(),
         valid_loss: None,
@@ -121,6 +125,7 @@ pub(crate) fn tune(
     }
     let soup = mean(&kept.finished)?;
     let whole = whole_weights(&graph, &first, &soup)?;
+    tuned.unmerged = unmerged(plan, &whole);
     let (graph, ends) = (without_extra_outputs(&graph)?, [first, whole]);
     let mut merged =
         ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
@@ -142,6 +147,19 @@ pub(crate) fn tune(
     tuned.weights = in_original_unit(weights, &start.targets(start.train_idx), scale)?;
     tuned.graph = tuned_graph;
     Ok(tuned)
+}
+
+/// The adapters by themselves, if the bundle's network is theirs merged into the source.
+fn unmerged(plan: &TrainingPlan, whole: &Weights) -> Option<Unmerged> {
+    let merges = |a: &Adapter| !matches!(a.kind, AdapterKind::Bottleneck { .. });
+    let is_plain =
+        plan.interpolation == Interpolation::None && !matches!(plan.objective, Learning::Pairs { .. });
+    if plan.adapters.is_empty() || !plan.adapters.iter().all(merges) || !is_plain {
+        return None;
+    }
+    let own = whole.iter().filter(|(name, _)| is_adapters(name));
+    let own = own.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    Some(Unmerged { adapters: plan.adapters.clone(), own })
 }
 
 /// What a little of a training cost.

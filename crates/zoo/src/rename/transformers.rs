@@ -34,12 +34,25 @@ const TIED: [(&str, &str); 3] = [
     ("lm_head.weight", "shared.weight"),
 ];
 
-/// Renames what the rules explain.
-pub(super) fn rename(graph: &Graph, tensors: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+/// What a graph's parameters are called, and what their names begin with.
+fn wanted(graph: &Graph) -> (HashSet<&str>, Vec<&str>) {
     let wanted: HashSet<&str> = graph.params().map(|(_, name, _)| name).collect();
     let prefixes: HashSet<&str> = wanted.iter().filter_map(|n| Some(n.split_once('.')?.0)).collect();
     let mut prefixes: Vec<&str> = prefixes.into_iter().collect();
     prefixes.sort_unstable();
+    (wanted, prefixes)
+}
+
+/// One name, by the same rules.
+pub(super) fn name_of(graph: &Graph, name: &str) -> String {
+    let (wanted, prefixes) = wanted(graph);
+    let found = candidates(name, &prefixes).into_iter().find(|c| wanted.contains(c.as_str()));
+    found.unwrap_or_else(|| name.into())
+}
+
+/// Renames what the rules explain.
+pub(super) fn rename(graph: &Graph, tensors: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    let (wanted, prefixes) = wanted(graph);
     let have: HashSet<String> = tensors.iter().map(|(name, _)| name.clone()).collect();
     tensors
         .into_iter()

@@ -19,17 +19,18 @@ pub(super) fn beside(
     copy: &mut Copy,
     graph: &Graph,
     node: &Node,
+    owner: &str,
     spec: &LoraSpec,
 ) -> Result<ValueId, GraphError> {
     if node.op == Op::Embedding {
         return Err(not_adaptable(node, "DoRA stands beside linear layers and convolutions"));
     }
-    let update = lora::update(copy, graph, node, spec)?;
+    let update = lora::update(copy, graph, node, owner, spec)?;
     let inputs = copy.inputs(node)?;
     let out =
         copy.builder.shape(inputs[1]).known(0).ok_or_else(|| not_adaptable(node, "no known outputs"))?;
     let builder = &mut copy.builder;
-    let m = builder.param(magnitude_name(&node.path), &[out], Init::Constant(1.0))?;
+    let m = builder.reserve(magnitude_name(owner), &[out], Init::Constant(1.0))?;
     let gain = Op::DoraGain { scaling: spec.scaling() };
     let gain =
         builder.node(&format!("{}.dora_gain", node.path), gain, &[m, inputs[1], update.a, update.b])?;
@@ -47,6 +48,10 @@ pub fn start_magnitudes(graph: &Graph, adapter: &Adapter, weights: &mut Weights)
         return Ok(());
     }
     for target in &adapter.targets {
+        if graph.params().all(|(_, name, _)| name != magnitude_name(target)) {
+            // It shares the magnitudes of another target.
+            continue;
+        }
         let base = graph.find(&format!("{target}.base_layer"))?;
         let node = graph.producer(base).expect("find returns what a node makes");
         let weight = weights.require(weight_of(graph, node))?;

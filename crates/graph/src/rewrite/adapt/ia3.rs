@@ -14,7 +14,7 @@ use crate::rewrite::copy::Copy;
 use crate::{Graph, GraphError, Init, Op, Tensor, ValueId, Weights};
 
 /// Puts the factor before or behind a node.
-pub(super) fn beside(copy: &mut Copy, node: &Node, before: bool) -> Result<ValueId, GraphError> {
+pub(super) fn beside(copy: &mut Copy, node: &Node, owner: &str, before: bool) -> Result<ValueId, GraphError> {
     if !matches!(node.op, Op::Linear | Op::Conv2d { .. }) {
         return Err(not_adaptable(node, "(IA)³ stands beside linear layers and convolutions"));
     }
@@ -28,7 +28,7 @@ pub(super) fn beside(copy: &mut Copy, node: &Node, before: bool) -> Result<Value
     let axis = channel_axis(&node.op, copy.builder.shape(scaled).rank());
     let n = channels(copy, scaled, axis, node)?;
     let builder = &mut copy.builder;
-    let factor = builder.param(name.clone(), &[n], Init::Constant(1.0))?;
+    let factor = builder.reserve(format!("{owner}.ia3_l"), &[n], Init::Constant(1.0))?;
     let scale = Op::ChannelScale { axis };
     if !before {
         return builder.node(&node.path, scale, &[scaled, factor]);
@@ -43,11 +43,12 @@ pub(super) fn beside(copy: &mut Copy, node: &Node, before: bool) -> Result<Value
 pub(super) fn fold(
     graph: &Graph,
     node: &Node,
+    owner: &str,
     before: bool,
     weights: &Weights,
     merged: &mut Weights,
 ) -> Result<(), GraphError> {
-    let factor = weights.require(&format!("{}.ia3_l", node.path))?.to_f32()?.into_owned();
+    let factor = weights.require(&format!("{owner}.ia3_l"))?.to_f32()?.into_owned();
     let name = weight_of(graph, node);
     let weight = weights.require(name)?;
     let shape = weight.shape();

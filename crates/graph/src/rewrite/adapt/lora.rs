@@ -21,10 +21,11 @@ pub(super) fn beside(
     copy: &mut Copy,
     graph: &Graph,
     node: &Node,
+    owner: &str,
     spec: &LoraSpec,
 ) -> Result<ValueId, GraphError> {
     let base = copy.node_as(&format!("{}.base_layer", node.path), node)?;
-    let update = update(copy, graph, node, spec)?.value;
+    let update = update(copy, graph, node, owner, spec)?.value;
     copy.builder.node(&node.path, Op::Add, &[base, update])
 }
 
@@ -35,14 +36,15 @@ pub(super) struct Update {
     pub(super) b: ValueId,
 }
 
-/// Adds `s·B·A·x` for a node's `x`.
+/// Adds `s·B·A·x` for a node's `x`; `A` and `B` are named after `owner`.
 pub(super) fn update(
     copy: &mut Copy,
     graph: &Graph,
     node: &Node,
+    owner: &str,
     spec: &LoraSpec,
 ) -> Result<Update, GraphError> {
-    let Names { a: name_a, b: name_b } = Names::of(node);
+    let (names, at) = (Names::of(&node.op, owner), Names::of(&node.op, &node.path));
     let shape = weight_shape(graph, node)?;
     let shapes = factor_shapes(node, &shape, spec.rank)?;
     let inputs = copy.inputs(node)?;
@@ -51,26 +53,26 @@ pub(super) fn update(
         _ => (Init::fan_in_uniform(shape[1..].iter().product()), Init::Constant(0.0)),
     };
     let builder = &mut copy.builder;
-    let a = builder.param(name_a.clone(), &shapes.0, a_init)?;
-    let b = builder.param(name_b.clone(), &shapes.1, b_init)?;
+    let a = builder.reserve(names.a, &shapes.0, a_init)?;
+    let b = builder.reserve(names.b, &shapes.1, b_init)?;
     let stem = |name: &str| name.trim_end_matches(".weight").to_string();
     let dropped = |builder: &mut crate::GraphBuilder, x| match spec.dropout {
         p if p > 0.0 => builder.node(&format!("{}.lora_dropout", node.path), Op::Dropout { p }, &[x]),
         _ => Ok(x),
     };
     let (down, up) = match &node.op {
-        Op::Embedding => (builder.node(&stem(&name_a), Op::Embedding, &[a, inputs[1]])?, Op::Linear),
+        Op::Embedding => (builder.node(&stem(&at.a), Op::Embedding, &[a, inputs[1]])?, Op::Linear),
         Op::Linear => {
             let x = dropped(builder, inputs[0])?;
-            (builder.node(&stem(&name_a), Op::Linear, &[x, a])?, Op::Linear)
+            (builder.node(&stem(&at.a), Op::Linear, &[x, a])?, Op::Linear)
         }
         conv => {
             let x = dropped(builder, inputs[0])?;
             let one = Op::Conv2d { stride: [1, 1], padding: Padding::all(0), dilation: [1, 1], groups: 1 };
-            (builder.node(&stem(&name_a), conv.clone(), &[x, a])?, one)
+            (builder.node(&stem(&at.a), conv.clone(), &[x, a])?, one)
         }
     };
-    let up = builder.node(&stem(&name_b), up, &[down, b])?;
+    let up = builder.node(&stem(&at.b), up, &[down, b])?;
     let scaled = Op::Scale { by: spec.scaling() };
     let value = builder.node(&format!("{}.lora_scaled", node.path), scaled, &[up])?;
     Ok(Update { value, a, b })
@@ -98,7 +100,7 @@ pub(super) fn updated(
     spec: &LoraSpec,
     weights: &Weights,
 ) -> Result<Vec<f64>, GraphError> {
-    let names = Names::of(node);
+    let names = Names::of(&node.op, &node.path);
     let w = weights.require(weight_of(graph, node))?;
     let (a, b) = (weights.require(&names.a)?, weights.require(&names.b)?);
     let (rows, rank) = (w.shape()[0], spec.rank);
@@ -127,9 +129,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(node: &Node) -> Self {
-        let kind = if node.op == Op::Embedding { "lora_embedding" } else { "lora" };
-        let name = |x: &str| format!("{}.{kind}_{x}.weight", node.path);
+    fn of(op: &Op, path: &str) -> Self {
+        let kind = if *op == Op::Embedding { "lora_embedding" } else { "lora" };
+        let name = |x: &str| format!("{path}.{kind}_{x}.weight");
         Names { a: name("A"), b: name("B") }
     }
 }

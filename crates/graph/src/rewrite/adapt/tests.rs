@@ -104,3 +104,43 @@ fn merging_adds_the_scaled_product() -> Result<(), GraphError> {
     }
     Ok(())
 }
+
+/// Layers that share a weight share its adapter, which is folded once: `W = 1`, `s·B·A = 2·5·3`, so `y = 31·31·x`.
+#[test]
+fn a_shared_weight_has_one_adapter() -> Result<(), GraphError> {
+    let mut b = GraphBuilder::new("shared");
+    let x = b.image("image", [1, 1, 1]);
+    let x = b.global_avg_pool("pool", x)?;
+    let w = b.param("w".into(), &[1, 1], crate::Init::Constant(0.0))?;
+    let x = b.node("one", Op::Linear, &[x, w])?;
+    let y = b.node("two", Op::Linear, &[x, w])?;
+    let graph = b.finish([("y", y)])?;
+    let one = |v: f32| Tensor::from_f32(&[1], &[v]).expect("fits");
+    let spec = LoraSpec { rank: 1, alpha: 2.0, dropout: 0.0, rank_stabilised: false };
+    for (kind, want) in [
+        (AdapterKind::Lora(spec), 31.0),
+        (AdapterKind::Dora(spec), 7.0),
+        (AdapterKind::Ia3 { before: false }, 7.0),
+    ] {
+        let adapter = Adapter { kind, targets: vec!["one".into(), "two".into()] };
+        let adapted = adapt(&graph, &adapter)?;
+        let names: Vec<&str> = adapted.params().map(|(_, name, _)| name).collect();
+        assert!(names.iter().all(|n| *n == "w" || n.starts_with("one.")), "{names:?}");
+        let weights: Weights = adapted
+            .params()
+            .map(|(_, name, p)| {
+                let v = match name {
+                    "w" => 1.0,
+                    "one.lora_A.weight" => 3.0,
+                    "one.lora_B.weight" => 5.0,
+                    _ => 7.0,
+                };
+                (name.to_string(), one(v).reshaped(&p.shape).expect("one value"))
+            })
+            .collect();
+        let (merged, w) = merge(&adapted, &weights, &adapter)?;
+        assert_eq!(crate::render(&merged), crate::render(&graph));
+        assert_eq!(w.require("w")?.to_f32()?[0], want, "{kind:?}");
+    }
+    Ok(())
+}

@@ -2,6 +2,9 @@
 //!
 //! `interop DIR`: for every folder `DIR/NAME/in` it runs the network on `DIR/NAME/batch.json`, compares with the reference's
 //! numbers there, puts a new head on it, writes `DIR/NAME/out` and what that network answers to `DIR/NAME/answers.json`.
+//! `adapters.rs` does the like with adapters of PEFT, and with networks fitted here.
+
+mod adapters;
 
 use std::error::Error;
 use std::fs;
@@ -35,15 +38,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         all_ok &= line["ok"] == true;
         println!("{line}");
+        let batch = Batch { inputs: inputs(&read_json(&case.join("batch.json"))?["inputs"])? };
+        let mut lines = adapters::read(&session, case, &batch)
+            .unwrap_or_else(|e| vec![json!({"case": case, "ok": false, "error": e.to_string()})]);
+        if let Err(e) = adapters::write(&session, case, &dir.join("data"), &batch) {
+            lines.push(json!({"fit of": case, "ok": false, "error": e.to_string()}));
+        }
+        for line in lines {
+            all_ok &= line["ok"] == true;
+            println!("{line}");
+        }
     }
     if all_ok { Ok(()) } else { Err("some folders differ".into()) }
+}
+
+fn read_json(path: &Path) -> Result<Value, Box<dyn Error>> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 fn check(session: &Session, case: &Path) -> Result<Value, Box<dyn Error>> {
     let folder = case.join("in");
     let source =
         Source::open(session, folder.to_str().ok_or("the path is not text")?, &SourceOptions::default())?;
-    let asked: Value = serde_json::from_slice(&fs::read(case.join("batch.json"))?)?;
+    let asked = read_json(&case.join("batch.json"))?;
     let batch = Batch { inputs: inputs(&asked["inputs"])? };
     let mut model = source.model;
     let network = Network::load(model.graph.clone(), &model.weights, &Device::cpu())?;
