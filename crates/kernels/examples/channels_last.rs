@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_kernels::channels_last::{Convolution, Depthwise, Finish, View};
+use headstart_kernels::channels_last::{Convolution, Depthwise, Finish, View, Winograd};
 use headstart_kernels::{Floats, Isa, Window, peak};
 
 /// Height and width, channels, filters (0 is depthwise), kernel, stride.
@@ -48,12 +48,13 @@ fn main() {
         let mut arena = Floats::zeros((to.start + to.image) * n);
         arena.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 7) as f32 * 0.1);
         let weight = vec![0.01; k * k * if o == 0 { c } else { c * o }];
-        let run: Box<dyn Fn(&mut [f32])> = if o == 0 {
-            let conv = Depthwise::new(&weight, None, window, [from, to], finish);
-            Box::new(move |arena| conv.run(arena, n, false))
+        let views = [from, to];
+        let layer = if o == 0 {
+            Layer::Depthwise(Depthwise::new(&weight, None, window, views, finish))
+        } else if Winograd::pays(&window, o) {
+            Layer::Winograd(Winograd::new(&weight, None, window, views, None, finish))
         } else {
-            let conv = Convolution::new(&weight, None, window, [from, to], None, finish);
-            Box::new(move |arena| conv.run(arena, n, false))
+            Layer::Direct(Convolution::new(&weight, None, window, views, None, finish))
         };
         let [h, w] = window.out();
         let flops = 2.0 * (weight.len() * n * h * w) as f64;
@@ -63,7 +64,7 @@ fn main() {
             top = top.max(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(1)));
             for _ in 0..10 {
                 let start = Instant::now();
-                run(&mut arena);
+                layer.run(&mut arena, n);
                 best = best.min(start.elapsed().as_secs_f64());
             }
         }
@@ -72,5 +73,21 @@ fn main() {
             "{side:4}² × {c:4} → {o:4}, {k}×{k} by {stride}: {ms:7.3} ms, {gflops:6.1} GF/s, {:3.0} % of the peak",
             gflops * 1e11 / top
         );
+    }
+}
+
+enum Layer {
+    Direct(Convolution),
+    Winograd(Winograd),
+    Depthwise(Depthwise),
+}
+
+impl Layer {
+    fn run(&self, arena: &mut [f32], n: usize) {
+        match self {
+            Layer::Direct(c) => c.run(arena, n, false),
+            Layer::Winograd(w) => w.run(arena, n, false),
+            Layer::Depthwise(d) => d.run(arena, n, false),
+        }
     }
 }

@@ -24,6 +24,11 @@ pub struct Floats {
 }
 
 impl Floats {
+    /// Nothing, which takes no memory.
+    pub(crate) const fn none() -> Self {
+        Floats { lines: Vec::new(), len: 0 }
+    }
+
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
         Floats { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }

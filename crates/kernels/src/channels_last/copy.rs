@@ -32,6 +32,21 @@ pub fn export(arena: &[f32], n: usize, from: &View, values: &mut Vec<f32>) {
     }
 }
 
+/// Copies the one image at `from` in an arena of its own to image `image` of `n` in another.
+pub fn transfer(one: &[f32], from: &View, arena: &mut [f32], n: usize, image: usize, to: &View) {
+    from.check(one.len(), 1);
+    to.check(arena.len(), n);
+    assert!(image < n, "image {image} of {n}");
+    assert_eq!((from.size, from.channels), (to.size, to.channels), "shapes");
+    let (runs, len) = if from.runs().0 == 1 { to.runs() } else { from.runs() };
+    for y in 0..from.size[0] {
+        for x in 0..runs {
+            let (a, b) = (from.at(1, 0, y, x), to.at(n, image, y, x));
+            arena[b..b + len].copy_from_slice(&one[a..a + len]);
+        }
+    }
+}
+
 /// Makes the margin of `n` images 0; `view` holds all channels of its storage.
 pub fn clear_margin(arena: &mut [f32], n: usize, view: &View) {
     view.check(arena.len(), n);

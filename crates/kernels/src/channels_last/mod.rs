@@ -20,11 +20,13 @@ mod tests;
 mod tile;
 mod vector;
 mod view;
+mod winograd;
 
 pub use convolution::Convolution;
-pub use copy::{clear_margin, export, import};
+pub use copy::{clear_margin, export, import, transfer};
 pub use depthwise::Depthwise;
 pub use pointwise::Pointwise;
 pub use pool::{GlobalMean, Pool, PoolKind};
 pub use tile::Finish;
 pub use view::View;
+pub use winograd::Winograd;

@@ -129,6 +129,41 @@ proptest! {
     }
 
     #[test]
+    fn winograds_way_agrees_with_the_definition(
+        n in 1usize..4, c in 1usize..40, size in [3usize..15, 3usize..15], padding in any::<[bool; 4]>(), o in 1usize..70,
+        extra in 0usize..3, with_residual in any::<bool>(), seed in 0u32..1000,
+    ) {
+        let padding = padding.map(usize::from);
+        let d = Window { n, c, size, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding };
+        let x = numbers(n * d.x_len(), seed);
+        let (weight, bias) = (numbers(o * c * 9, seed + 1), numbers(o, seed + 2));
+        let plane = d.out()[0] * d.out()[1];
+        let residual = numbers(n * o * plane, seed + 3);
+        let want: Vec<f64> = convolved(&d, &x, &weight, o, false)
+            .iter()
+            .enumerate()
+            .map(|(i, y)| {
+                let r = if with_residual { f64::from(residual[i]) } else { 0.0 };
+                (y + f64::from(bias[i / plane % o]) + r).max(-0.5)
+            })
+            .collect();
+        for isa in Isa::available() {
+            let mut arena = Arena::new(n);
+            let from = arena.given(&x, size, c, [1, 2, 1, 1], extra);
+            let to = arena.place(d.out(), o, [0, 0, 1, 0], extra);
+            let r = arena.given(&residual, d.out(), o, [0; 4], 0);
+            let finish = Finish { clamp: [-0.5, f32::INFINITY], ..Finish::default() };
+            let residual = with_residual.then_some(r);
+            let conv = Winograd::on(isa, &weight, Some(&bias), d, [from, to], residual, finish);
+            conv.run(&mut arena.floats, n, false);
+            let alone = arena.read(&to);
+            close(&alone, &want);
+            conv.run(&mut arena.floats, n, true);
+            prop_assert_eq!(arena.read(&to), alone, "the same bits on all threads");
+        }
+    }
+
+    #[test]
     fn a_depthwise_convolution_agrees_with_its_definition(d in window(40), extra in 0usize..3, seed in 0u32..1000) {
         let x = numbers(d.n * d.x_len(), seed);
         let (weight, bias) = (numbers(d.c * d.taps(), seed + 1), numbers(d.c, seed + 2));
