@@ -7,7 +7,7 @@ use std::path::Path;
 
 use headstart_core::{Array, Batch, Rng, Values};
 use headstart_engine::{
-    Device, Network, Sgd, cross_entropy, ctc_loss, last_axis_as_rows as rows, mean_square, span_loss,
+    Device, Frozen, Network, Sgd, cross_entropy, ctc_loss, last_axis_as_rows as rows, mean_square, span_loss,
 };
 use headstart_graph::{Graph, Op, Tensor, Weights, rewrite};
 use headstart_zoo::{BuildOptions, from_config, model_type_of};
@@ -28,7 +28,9 @@ pub const LOSS_LAST_MAX: f64 = 2e-2;
 pub struct Outcome {
     /// The architecture.
     pub name: String,
-    /// Worst difference of a logit over the largest absolute logit.
+    /// Whether inference compiles it.
+    pub is_compiled: bool,
+    /// Worst difference of a logit over the largest absolute logit, interpreted and as a frozen prefix runs it.
     pub logits: f64,
     /// Worst relative difference of a gradient's norm.
     pub gradients: f64,
@@ -123,10 +125,16 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
         None => graph,
     };
     let weights = fill(&graph)?;
-    let mut network = Network::load(graph, &weights, &Device::cpu())?;
     let batch = input(&golden)?;
+    // As a frozen prefix runs it: folded and, where that is possible, compiled.
+    let (folded, folded_weights) = rewrite::fold(&graph, &weights)?;
+    let frozen = Frozen::load(folded, &folded_weights, &Device::cpu())?;
+    let (compiled, is_compiled) = (frozen.infer(&batch)?, frozen.is_compiled());
+    drop((frozen, folded_weights));
+    let mut network = Network::load(graph, &weights, &Device::cpu())?;
     let mut outcome = Outcome {
         name: golden.name.clone(),
+        is_compiled,
         logits: 0.0,
         gradients: 0.0,
         gradient_worst: String::new(),
@@ -134,7 +142,7 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
         loss_after: None,
         ok: false,
     };
-    outcome.logits = logits_error(&golden, &network, &batch)?;
+    outcome.logits = logits_error(&golden, &network.infer(&batch)?)?.max(logits_error(&golden, &compiled)?);
 
     let labels = flat_labels(&golden);
     let (loss, gradients) = network.gradients(&batch, &|_| true, &|made| {
@@ -356,12 +364,7 @@ fn flat_labels(golden: &Golden) -> Labels {
     Labels::Classes(labels)
 }
 
-fn logits_error(
-    golden: &Golden,
-    network: &Network,
-    batch: &Batch,
-) -> Result<f64, Box<dyn std::error::Error>> {
-    let logits = network.infer(batch)?;
+fn logits_error(golden: &Golden, logits: &Array) -> Result<f64, Box<dyn std::error::Error>> {
     let Values::F32(values) = &logits.values else { return Err("logits are not f32".into()) };
     let want: Vec<f64>;
     let got: Vec<f64>;

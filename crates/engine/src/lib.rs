@@ -4,6 +4,7 @@
 //! by Burn's autodiff.  It knows no architecture, file, recipe or task.
 
 mod checkpointing;
+mod compiled;
 mod custom;
 mod device;
 mod error;
@@ -14,6 +15,7 @@ mod network;
 mod optimiser;
 mod tensor;
 
+pub use compiled::Frozen;
 pub use device::Device;
 pub use error::EngineError;
 pub use init::{fill_missing, random_weights};

@@ -62,17 +62,10 @@ pub struct Gradients {
 impl Network {
     /// Puts weights on a device.  Every parameter must have weights of its shape.
     pub fn load(graph: Graph, weights: &Weights, device: &Device) -> Result<Self, EngineError> {
+        check_weights(&graph, weights)?;
         let mut params = vec![None; graph.values().len()];
         for (id, name, param) in graph.params() {
             let tensor = weights.require(name)?;
-            if tensor.shape() != param.shape {
-                return Err(headstart_graph::GraphError::WeightShape {
-                    name: name.into(),
-                    want: param.shape.clone(),
-                    got: tensor.shape().to_vec(),
-                }
-                .into());
-            }
             params[id.index()] = Some(from_f32(&param.shape, tensor.to_f32()?.into_owned(), device.plain()));
         }
         let done_after = last_uses(&graph);
@@ -442,8 +435,19 @@ impl Gradients {
     }
 }
 
+/// Every parameter must have weights of its shape.
+pub(crate) fn check_weights(graph: &Graph, weights: &Weights) -> Result<(), EngineError> {
+    for (_, name, param) in graph.params() {
+        let (want, got) = (param.shape.clone(), weights.require(name)?.shape().to_vec());
+        if want != got {
+            return Err(headstart_graph::GraphError::WeightShape { name: name.into(), want, got }.into());
+        }
+    }
+    Ok(())
+}
+
 /// An input of the batch, checked against what the graph wants, or filled with its default.
-fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array, EngineError> {
+pub(crate) fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array, EngineError> {
     let want = || format!("{} {}", spec.dtype, spec.shape);
     match (batch.get(name), spec.default) {
         (Some(array), _) => {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use headstart_core::{Array, Batch, Precision, Rng};
-use headstart_engine::{AdamW, Device, LossInput, Network, cross_entropy, random_weights};
+use headstart_engine::{AdamW, Device, Frozen, LossInput, Network, cross_entropy, random_weights};
+use headstart_graph::rewrite::fold;
 use headstart_graph::{Dim, Graph, Shape, multiply_adds};
 use headstart_kernels::{Isa, peak};
 use headstart_zoo::BuildOptions;
@@ -16,7 +17,7 @@ use crate::run::{cpu_seconds, peak_mb};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BenchWork {
-    /// A forward pass in inference.
+    /// A forward pass of a folded network that will not learn any more.
     Forward,
     /// A step of training: forward, backward, update by AdamW.
     Step,
@@ -110,17 +111,29 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let passes = if work == BenchWork::Step { 3.0 } else { 1.0 };
     let operations = 2.0 * passes * (options.batch as u64 * multiply_adds(&graph, options.tokens)) as f64;
     let batch = batch(&graph, options);
-    let mut network = Network::load(graph.clone(), &random_weights(&graph, 0)?, &Device::cpu())?;
-    network.products_in(precision);
+    let weights = random_weights(&graph, 0)?;
+    let mut timed = match work {
+        BenchWork::Forward if precision == Precision::F32 => {
+            let (graph, weights) = fold(&graph, &weights)?;
+            Timed::Frozen(Frozen::load(graph, &weights, &Device::cpu())?)
+        }
+        _ => {
+            let mut network = Network::load(graph, &weights, &Device::cpu())?;
+            network.products_in(precision);
+            Timed::Network(network)
+        }
+    };
+    drop(weights);
     let labels: Vec<usize> = (0..options.batch).map(|i| i % n_classes).collect();
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
     let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..options.repeats + 2 {
         peaks.push(peak::measure(peak_of, Isa::best(), Duration::from_millis(50)));
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
-        match work {
-            BenchWork::Forward => drop(network.infer(&batch)?),
-            BenchWork::Step => {
+        match (&mut timed, work) {
+            (Timed::Frozen(network), _) => drop(network.infer(&batch)?),
+            (Timed::Network(network), BenchWork::Forward) => drop(network.infer(&batch)?),
+            (Timed::Network(network), BenchWork::Step) => {
                 let loss = |i: LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
                 network.step(&batch, &|_| true, &loss, &mut optimiser, &mut rng)?;
             }
@@ -145,6 +158,12 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         share: operations / seconds / peak,
         peak_mb: peak_mb(),
     })
+}
+
+/// A network that learns, or never will.
+enum Timed {
+    Frozen(Frozen),
+    Network(Network),
 }
 
 /// A batch of noise, or of tokens that are drawn at random.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use headstart_core::{Input, Values};
 use headstart_data::{Augmentation, DataError, Prepared, Preparer};
-use headstart_engine::{Device, Network};
+use headstart_engine::{Device, Frozen};
 use headstart_graph::rewrite::fold;
 use headstart_graph::{Graph, Preprocess, Weights};
 use rayon::prelude::*;
@@ -15,10 +15,15 @@ use crate::Error;
 const DEVICE_BATCH: usize = 16;
 /// Texts of one length that the processor takes at once: enough rows to make packing the weights worth while.
 const TEXT_BATCH: usize = 16;
+/// Pictures for each thread that are prepared and run together where the network is compiled.
+const IMAGES_A_THREAD: usize = 16;
+/// Names the way in which features are computed.  One that changes their bits gets a new number, so that no cache mixes
+/// the old with the new.
+const NUMERICS: u32 = 2;
 
 /// Runs a network that will not learn any more.
 pub(crate) struct Runner {
-    network: Network,
+    network: Frozen,
     preparer: Preparer,
     device: Device,
     is_text: bool,
@@ -48,10 +53,11 @@ impl Runner {
         let width = graph.value(graph.output()).shape.width().unwrap_or(0);
         let preparer = Preparer::new(preprocess, tokenizer)?;
         let mut h = blake3::Hasher::new();
-        h.update(env!("CARGO_PKG_VERSION").as_bytes()).update(device.to_string().as_bytes());
+        h.update(env!("CARGO_PKG_VERSION").as_bytes()).update(&NUMERICS.to_le_bytes());
+        h.update(device.to_string().as_bytes());
         h.update(graph.hash().as_bytes()).update(weights.hash().as_bytes());
         h.update(format!("{preprocess:?}").as_bytes()).update(tokenizer.unwrap_or_default());
-        let network = Network::load(graph, &weights, device)?;
+        let network = Frozen::load(graph, &weights, device)?;
         let is_text = matches!(preprocess, Preprocess::Text(_));
         let (device, augmentation) = (device.clone(), Augmentation::none());
         Ok(Runner { network, preparer, device, is_text, width, key: h.finalize(), augmentation })
@@ -80,9 +86,9 @@ impl Runner {
         &self.key
     }
 
-    /// The outputs for each input, or why it could not be decoded.  On the processor a picture is a batch of its own, and
-    /// texts share a batch only with texts of the same length: nothing is padded, and an example's numbers do not depend
-    /// on its neighbours.  `tick` hears of finished examples.
+    /// The outputs for each input, or why it could not be decoded.  On the processor an example's numbers do not depend on
+    /// its neighbours: pictures share a batch only in compiled networks, and texts only with texts of the same length, so
+    /// that nothing is padded.  `tick` hears of finished examples.
     pub(crate) fn run(
         &self,
         inputs: &[View<'_>],
@@ -91,7 +97,7 @@ impl Runner {
         if self.device.is_cpu() && self.is_text {
             return self.run_texts(inputs, tick);
         }
-        if self.device.is_cpu() {
+        if self.device.is_cpu() && !self.network.is_compiled() {
             let one = |input: &View<'_>| {
                 let result = match self.prepare(input) {
                     Ok(prepared) => self.forward(&[&prepared]).map(|mut rows| Ok(rows.swap_remove(0))),
@@ -103,7 +109,12 @@ impl Runner {
             return inputs.par_iter().map(one).collect();
         }
         let mut rows = Vec::with_capacity(inputs.len());
-        for chunk in inputs.chunks(DEVICE_BATCH) {
+        let size = if self.network.is_compiled() {
+            IMAGES_A_THREAD * rayon::current_num_threads()
+        } else {
+            DEVICE_BATCH
+        };
+        for chunk in inputs.chunks(size) {
             let prepared: Vec<Result<Prepared, DataError>> =
                 chunk.par_iter().map(|input| self.prepare(input)).collect();
             let good: Vec<&Prepared> = prepared.iter().filter_map(|p| p.as_ref().ok()).collect();

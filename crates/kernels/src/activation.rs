@@ -30,6 +30,8 @@ pub enum Activation {
     GeluTanh,
     /// `x·σ(x)`.
     Silu,
+    /// `σ(x)`.
+    Sigmoid,
 }
 
 impl Activation {
@@ -42,6 +44,7 @@ impl Activation {
             Activation::Gelu => each(values, gelu),
             Activation::GeluTanh => each(values, gelu_tanh),
             Activation::Silu => each(values, silu),
+            Activation::Sigmoid => each(values, sigmoid),
         }
     }
 
@@ -78,6 +81,7 @@ impl Activation {
             Activation::Gelu => slopes(x, grad, gelu_slope),
             Activation::GeluTanh => slopes(x, grad, gelu_tanh_slope),
             Activation::Silu => slopes(x, grad, silu_slope),
+            Activation::Sigmoid => slopes(x, grad, |x| sigmoid(x) * (1.0 - sigmoid(x))),
         });
     }
 }

@@ -6,8 +6,10 @@
 
 mod activation;
 pub mod adamw;
+mod aligned;
 pub mod attention;
 pub mod batch_norm;
+pub mod channels_last;
 pub mod clip;
 pub mod columns;
 pub mod convolution;
@@ -23,6 +25,7 @@ pub mod softmax;
 mod window;
 
 pub use activation::Activation;
+pub use aligned::Floats;
 pub use simd::Isa;
 pub use window::Window;
 

@@ -42,6 +42,24 @@ impl Window {
         [self.size[0] + top + bottom, self.size[1] + left + right]
     }
 
+    /// `[top, left, bottom, right]` rows and columns of the padding that are read: the last may not be.
+    ///
+    /// ```
+    /// use headstart_kernels::Window;
+    /// let d = Window {
+    ///     n: 1, c: 1, size: [8, 8], kernel: [3, 3], stride: [2, 2], dilation: [1, 1], padding: [1; 4],
+    /// };
+    /// assert_eq!(d.margin(), [1, 1, 0, 0]);
+    /// ```
+    pub fn margin(&self) -> [usize; 4] {
+        let (out, [top, left, ..]) = (self.out(), self.padding);
+        let after = |i: usize, before: usize| {
+            let read = (out[i] - 1) * self.stride[i] + (self.kernel[i] - 1) * self.dilation[i] + 1;
+            read.saturating_sub(before + self.size[i])
+        };
+        [top, left, after(0, top), after(1, left)]
+    }
+
     /// Positions of the filter in which it reads `x`.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

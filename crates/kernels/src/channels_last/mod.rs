@@ -1,0 +1,32 @@
+//! Operators of convolutional networks on images whose channels lie next to each other, for inference.
+//!
+//! All values of a network lie in one slice, the *arena*; a [`View`] says where an image lies in it.  An image has a margin
+//! of zeros as wide as its readers' padding, so that no kernel looks at edges.  With channels last, what a filter reads of
+//! one row is a run of memory: a convolution multiplies those runs with its packed filters where they lie, without copying
+//! them into panels first (the indirect convolution of Dukhan, 2019).
+//!
+//! Operators are objects: they are made once, with their weights packed, and run many times on any number of examples
+//! without taking memory.  A number depends on its own example alone, and is computed in one order: neither the other
+//! examples of a batch nor the number of threads change a bit.
+
+mod convolution;
+mod copy;
+mod depthwise;
+mod filters;
+mod pointwise;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod vector;
+mod view;
+mod winograd;
+
+pub use convolution::Convolution;
+pub use copy::{clear_margin, export, import, transfer};
+pub use depthwise::Depthwise;
+pub use pointwise::Pointwise;
+pub use pool::{GlobalMean, Pool, PoolKind};
+pub use tile::Finish;
+pub use view::View;
+pub use winograd::Winograd;

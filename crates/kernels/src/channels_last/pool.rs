@@ -1,0 +1,163 @@
+//! Pooling: the largest value or the mean under a window, and the mean of a whole image.
+
+use rayon::prelude::*;
+
+use super::view::View;
+use crate::Window;
+use crate::gemm::Shared;
+use crate::simd::widest;
+
+/// What is taken of the values under a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The largest; padding counts as −∞.
+    Max,
+    /// The mean of those in the image.
+    Mean,
+    /// The mean, padding counting as zeros; what a last window reads beyond the padding does not count.
+    MeanWithPadding,
+}
+
+/// A pool that knows where it reads and writes.
+#[derive(Debug)]
+pub struct Pool {
+    kind: PoolKind,
+    window: Window,
+    from: View,
+    to: View,
+}
+
+/// Channels that are pooled together.
+const CHANNELS: usize = 64;
+
+impl Pool {
+    /// Pools images at `from`.  The window's size of the result need not be that of `to`, whose last windows may reach beyond
+    /// the padding ("ceil mode").
+    ///
+    /// # Panics
+    /// If some window has nothing of the image under it, or the result would overwrite what is read.
+    pub fn new(kind: PoolKind, window: Window, [from, to]: [View; 2]) -> Self {
+        assert_eq!((window.size, window.dilation), (from.size, [1, 1]), "sizes of {window:?}");
+        assert_eq!(from.channels, to.channels, "channels");
+        for i in 0..2 {
+            let (last, before) = ((to.size[i] - 1) * window.stride[i], window.padding[i]);
+            assert!(
+                before < window.kernel[i] && last < from.size[i] + before,
+                "windows of {window:?} lie on the image"
+            );
+        }
+        to.check_apart(&from);
+        Pool { kind, window, from, to }
+    }
+
+    /// Pools `n` examples, on all threads or on this one.
+    pub fn run(&self, arena: &mut [f32], n: usize, in_parallel: bool) {
+        self.from.check(arena.len(), n);
+        self.to.check(arena.len(), n);
+        let h = self.to.size[0];
+        let arena = Shared::new(arena);
+        let row = |i: usize| {
+            for x in 0..self.to.size[1] {
+                // SAFETY: both views lie in the arena, nothing that is read is written, and rows are written by one thread.
+                unsafe { self.pixel(arena, n, [i / h, i % h, x]) };
+            }
+        };
+        if in_parallel {
+            (0..n * h).into_par_iter().for_each(row);
+        } else {
+            (0..n * h).for_each(row);
+        }
+    }
+
+    /// # Safety
+    /// The views lie in the arena, nobody else writes the pixel, and nobody what is read.
+    unsafe fn pixel(&self, arena: Shared, n: usize, [image, y, x]: [usize; 3]) {
+        let d = &self.window;
+        // Rows or columns under the window, and how many count.
+        let along = |i: usize, at: usize| {
+            let (first, before, after) = (at * d.stride[i], d.padding[i], d.padding[i + 2]);
+            let end = (first + d.kernel[i]).min(before + d.size[i] + after);
+            let inside = first.max(before) - before..end.min(before + d.size[i]) - before;
+            (inside, end - first)
+        };
+        let ((rows, n_rows), (cols, n_cols)) = (along(0, y), along(1, x));
+        let count = match self.kind {
+            PoolKind::MeanWithPadding => n_rows * n_cols,
+            _ => rows.len() * cols.len(),
+        };
+        let by = 1.0 / count as f32;
+        let c = self.to.channels;
+        widest(|| {
+            for first in (0..c).step_by(CHANNELS) {
+                let len = CHANNELS.min(c - first);
+                let mut pooled = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHANNELS];
+                for row in rows.clone() {
+                    for col in cols.clone() {
+                        // SAFETY: channels of a pixel of the image, which nobody writes.
+                        let from = unsafe {
+                            let at = arena.at(self.from.at(n, image, row, col) + first);
+                            std::slice::from_raw_parts(at.cast_const(), len)
+                        };
+                        let pairs = pooled.iter_mut().zip(from);
+                        if self.kind == PoolKind::Max {
+                            // NaN, once met, stays.
+                            pairs.for_each(|(p, &v)| *p = if v > *p || v.is_nan() { v } else { *p });
+                        } else {
+                            pairs.for_each(|(p, v)| *p += v);
+                        }
+                    }
+                }
+                if self.kind != PoolKind::Max {
+                    pooled.iter_mut().for_each(|p| *p *= by);
+                }
+                // SAFETY: channels of a pixel that this thread alone writes.
+                unsafe {
+                    let to = arena.at(self.to.at(n, image, y, x) + first);
+                    std::slice::from_raw_parts_mut(to, len).copy_from_slice(&pooled[..len]);
+                }
+            }
+        });
+    }
+}
+
+/// The mean of each channel: `y[n,0,0,c] = Σ_ij x[n,i,j,c] / (h·w)`, row by row.
+#[derive(Debug)]
+pub struct GlobalMean {
+    from: View,
+    to: View,
+}
+
+impl GlobalMean {
+    /// The means of images at `from` into images of one pixel at `to`.
+    pub fn new([from, to]: [View; 2]) -> Self {
+        assert_eq!((to.size, to.channels), ([1, 1], from.channels), "a pixel with all channels");
+        to.check_apart(&from);
+        GlobalMean { from, to }
+    }
+
+    /// Takes the means of `n` examples.
+    pub fn run(&self, arena: &mut [f32], n: usize) {
+        self.from.check(arena.len(), n);
+        self.to.check(arena.len(), n);
+        let (c, [h, w]) = (self.from.channels, self.from.size);
+        let by = 1.0 / (h * w) as f32;
+        for image in 0..n {
+            widest(|| {
+                for first in (0..c).step_by(CHANNELS) {
+                    let len = CHANNELS.min(c - first);
+                    let mut total = [0.0f32; CHANNELS];
+                    for y in 0..h {
+                        let mut sums = [0.0f32; CHANNELS];
+                        for x in 0..w {
+                            let at = self.from.at(n, image, y, x) + first;
+                            sums.iter_mut().zip(&arena[at..at + len]).for_each(|(s, v)| *s += v);
+                        }
+                        total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+                    }
+                    let to = self.to.at(n, image, 0, 0) + first;
+                    arena[to..to + len].iter_mut().zip(total).for_each(|(to, t)| *to = t * by);
+                }
+            });
+        }
+    }
+}
