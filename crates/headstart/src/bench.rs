@@ -115,7 +115,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let mut timed = match work {
         BenchWork::Forward if precision == Precision::F32 => {
             let (graph, weights) = fold(&graph, &weights)?;
-            Timed::Frozen(Frozen::load(graph, &weights, &Device::cpu())?)
+            Timed::Frozen(Box::new(Frozen::load(graph, &weights, &Device::cpu())?))
         }
         _ => {
             let mut network = Network::load(graph, &weights, &Device::cpu())?;
@@ -162,7 +162,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
 
 /// A network that learns, or never will.
 enum Timed {
-    Frozen(Frozen),
+    Frozen(Box<Frozen>),
     Network(Network),
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use headstart_formats::onnx::{self, OnnxOptions, OnnxSummary};
+use headstart_formats::peft::PeftAdapter;
 use headstart_formats::{FileFormat, HfFolder, identify, load_weights, pytorch, safetensors, weight_files};
 use headstart_graph::{Card, Graph, Preprocess, Weights};
 use headstart_zoo::{Rename, catalogue};
@@ -38,6 +39,8 @@ pub enum ModelFormat {
     Timm,
     /// A folder of weights alone.
     Folder,
+    /// An adapter of the PEFT library, without its base.
+    Peft,
     /// A sealed bundle, or the run that made one.
     Bundle,
 }
@@ -55,6 +58,7 @@ impl fmt::Display for ModelFormat {
             ModelFormat::SentenceTransformers => "folder of sentence-transformers",
             ModelFormat::Timm => "folder of timm",
             ModelFormat::Folder => "folder of weights",
+            ModelFormat::Peft => "PEFT adapter",
             ModelFormat::Bundle => "Headstart bundle",
         })
     }
@@ -207,7 +211,22 @@ fn folder(dir: &Path, options: &ModelFileOptions) -> Result<ModelFile, Error> {
     if dir.join("config.json").is_file() || dir.join("modules.json").is_file() {
         return hub(dir);
     }
+    if PeftAdapter::is_at(dir) {
+        return adapter(dir);
+    }
     bare(dir, ModelFormat::Folder, options)
+}
+
+/// An adapter's tensors, once its configuration agrees with them.
+fn adapter(dir: &Path) -> Result<ModelFile, Error> {
+    let PeftAdapter { config, layers, saved, .. } = PeftAdapter::open(dir)?;
+    let is_safe = dir.join("adapter_model.safetensors").is_file();
+    let name = if is_safe { "adapter_model.safetensors" } else { "adapter_model.bin" };
+    let mut file = bare(&dir.join(name), ModelFormat::Peft, &ModelFileOptions::default())?;
+    let base = config.base.as_deref().unwrap_or("a network that it does not name");
+    let (n, replaced) = (layers.len(), saved.len());
+    file.notes.push(format!("stands beside {n} layers of {base} and replaces {replaced} of its tensors"));
+    Ok(file)
 }
 
 fn hub(dir: &Path) -> Result<ModelFile, Error> {

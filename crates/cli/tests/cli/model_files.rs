@@ -160,3 +160,12 @@ fn what_is_no_model_is_named_and_what_cannot_be_read_is_described() {
     assert_eq!(found["onnx"]["unsupported"][0], "GlobalAverageLake");
     assert!(found["no_graph"].as_str().unwrap().contains("GlobalAverageLake") && found["graph"].is_null());
 }
+
+#[test]
+fn an_adapter_is_described_without_its_base() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../headstart/tests/peft/bert-lora");
+    let answer = Place::new().run(&["inspect", folder]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert!(answer.stdout.contains("PEFT adapter") && answer.stdout.contains("lora_A"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("stands beside"), "{}", answer.stdout);
+}

@@ -77,15 +77,24 @@ fn close(got: &[f32], want: &[f64]) {
     }
 }
 
+/// Winograd's transforms add numbers of the size of the largest outputs, so its rounding is measured by all of them
+/// (Barabasz et al., 2020: F(4×4, 3×3) in f32 errs some ten times as much as the direct sum).
+fn close_to_scale(got: &[f32], want: &[f64]) {
+    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt().max(1.0);
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(*g) - w).abs() <= 3e-5 * rms, "element {i}: {g} instead of {w}, among {rms}");
+    }
+}
+
 prop_compose! {
     fn window(c_max: usize)(
         n in 1usize..4, c in 1..c_max, size in [3usize..12, 3usize..20], kernel in [1usize..4, 1usize..4],
         stride in [1usize..3, 1usize..3], dilation in 1usize..3, padding in any::<[u8; 4]>(),
     ) -> Window {
         let mut d = Window { n, c, size, kernel, stride, dilation: [dilation; 2], padding: padding.map(|p| usize::from(p % 3)) };
-        for i in 0..2 {
-            d.padding[i] = d.padding[i].min((kernel[i] - 1) * dilation);
-            while d.padded()[i] < (kernel[i] - 1) * dilation + 1 {
+        for (i, kernel) in kernel.into_iter().enumerate() {
+            d.padding[i] = d.padding[i].min((kernel - 1) * dilation);
+            while d.padded()[i] < (kernel - 1) * dilation + 1 {
                 d.padding[i + 2] += 1;
             }
         }
@@ -157,7 +166,7 @@ proptest! {
             let conv = Winograd::on(isa, &weight, Some(&bias), d, [from, to], residual, finish);
             conv.run(&mut arena.floats, n, false);
             let alone = arena.read(&to);
-            close(&alone, &want);
+            close_to_scale(&alone, &want);
             conv.run(&mut arena.floats, n, true);
             prop_assert_eq!(arena.read(&to), alone, "the same bits on all threads");
         }

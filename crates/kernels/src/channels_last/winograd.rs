@@ -247,7 +247,7 @@ fn transformed(weight: &[f32]) -> Vec<Vec<f32>> {
         [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
         [0.0, 0.0, 1.0],
     ];
-    let mut by_position = vec![Vec::with_capacity(weight.len() / 9); POSITIONS];
+    let mut by_position = vec![Vec::new(); POSITIONS];
     for g in weight.as_chunks::<9>().0 {
         for (i, values) in by_position.iter_mut().enumerate() {
             let (row, col) = (G[i / SIDE], G[i % SIDE]);
@@ -299,6 +299,7 @@ by_isa! {
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows of a transposed array")]
 unsafe fn transform_any<V: Vector>(from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize) {
     assert!(
         (POSITIONS - 1) * stride + c.next_multiple_of(V::LANES) <= to.len(),
