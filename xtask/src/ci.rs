@@ -7,9 +7,6 @@ use std::time::Instant;
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// For each reader, besides its seeds; `cargo xtask fuzz` is for longer.
-const FUZZ_SECONDS: u64 = 4;
-
 /// Runs every check; stops at the first that fails.
 pub fn run() -> ExitCode {
     let start = Instant::now();
@@ -31,10 +28,6 @@ pub fn run() -> ExitCode {
         if let Err(code) = step(name, &mut command) {
             return code;
         }
-    }
-    println!("── fuzzing the readers");
-    if let Err(code) = crate::fuzz::all(&[], FUZZ_SECONDS) {
-        return code;
     }
     if !deny.exists()
         && let Err(code) = step(
