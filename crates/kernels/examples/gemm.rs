@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_kernels::gemm::{Activations, Epilogue, Matrix, Weights, gemm, gemm_bf16, gemm_int8};
+use headstart_kernels::gemm::{Activations, Epilogue, Matrix, Operands, Weights, gemm_int8, gemm_of};
 use headstart_kernels::peak::Precision;
 use headstart_kernels::{Isa, peak};
 
@@ -30,8 +30,8 @@ fn main() {
             time("a·bᵀ", Precision::Int8, [m, n, k], &mut run);
         }
         for (name, precision, a, b) in f32s.into_iter().chain(bf16s.into_iter().filter(|_| has_bf16)) {
-            let multiply = if precision == Precision::F32 { gemm } else { gemm_bf16 };
-            let mut run = || multiply(a, b, &mut y, n, false, &Epilogue::default());
+            let operands = if precision == Precision::F32 { Operands::F32 } else { Operands::Bf16 };
+            let mut run = || gemm_of(operands, a, b, &mut y, n, false, &Epilogue::default());
             time(name, precision, [m, n, k], &mut run);
         }
     }

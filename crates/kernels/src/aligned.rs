@@ -33,6 +33,13 @@ impl Floats {
     pub fn zeros(len: usize) -> Self {
         Floats { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
     }
+
+    /// `values`, and zeros behind them up to `len`.
+    pub(crate) fn padded(values: &[f32], len: usize) -> Self {
+        let mut floats = Self::zeros(len);
+        floats[..values.len()].copy_from_slice(values);
+        floats
+    }
 }
 
 impl Deref for Floats {

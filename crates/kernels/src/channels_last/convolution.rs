@@ -71,17 +71,7 @@ impl Convolution {
         finish: Finish,
     ) -> Self {
         assert!(isa.is_available(), "{isa:?} on this machine");
-        from.check_window(&window, &to);
-        assert_eq!(window.c, from.channels, "channels");
-        to.check_apart(&from);
-        if let Some(r) = &residual {
-            assert_eq!(
-                (r.size, r.channels),
-                (to.size, to.channels),
-                "the residual has the shape of the result"
-            );
-            to.check_apart(r);
-        }
+        from.check_window(&window, &to, residual.as_ref());
         let filters = Filters::pack(weight, bias, window.c, window.taps(), lanes(isa));
         assert_eq!(filters.len(), to.channels, "a channel of the result for every filter");
         let slices = slices(&window, &from);

@@ -4,8 +4,7 @@
 //! y[n,i,j,c] = act(Σ_ab w[c,a,b]·x[n, i·s + a·d − top, j·s + b·d − left, c] + bias[c])
 //! ```
 
-use rayon::prelude::*;
-
+use super::each;
 use super::tile::Finish;
 use super::vector::{Vector, by_isa};
 use super::view::View;
@@ -49,19 +48,16 @@ impl Depthwise {
         finish: Finish,
     ) -> Self {
         assert!(isa.is_available(), "{isa:?} on this machine");
-        from.check_window(&window, &to);
-        to.check_apart(&from);
+        from.check_window(&window, &to, None);
         let (c, taps) = (window.c, window.taps());
-        assert_eq!([c, c, weight.len()], [from.channels, to.channels, c * taps], "a filter a channel");
+        assert_eq!([c, weight.len()], [to.channels, c * taps], "a filter a channel");
         let mut filters = Floats::zeros(taps * c);
         for (channel, filter) in weight.chunks_exact(taps).enumerate() {
             filter.iter().enumerate().for_each(|(tap, &w)| filters[tap * c + channel] = w);
         }
-        let mut padded = Floats::zeros(c);
-        if let Some(bias) = bias {
-            padded.copy_from_slice(bias);
-        }
-        Depthwise { isa, filters, bias: padded, window, from, to, finish }
+        assert!(bias.is_none_or(|bias| bias.len() == c), "a bias for every channel");
+        let bias = Floats::padded(bias.unwrap_or_default(), c);
+        Depthwise { isa, filters, bias, window, from, to, finish }
     }
 
     /// Convolves `n` examples, on all threads or on this one.
@@ -88,11 +84,7 @@ impl Depthwise {
                 }
             }
         };
-        if in_parallel {
-            (0..n * h).into_par_iter().for_each(row);
-        } else {
-            (0..n * h).for_each(row);
-        }
+        each(n * h, in_parallel, row);
     }
 }
 

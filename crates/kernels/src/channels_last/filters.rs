@@ -41,12 +41,9 @@ impl Filters {
                 }
             }
         }
-        let mut padded = Floats::zeros(width);
-        if let Some(bias) = bias {
-            assert_eq!(bias.len(), n, "a bias for every filter");
-            padded[..n].copy_from_slice(bias);
-        }
-        Filters { packed, bias: padded, starts, steps, n }
+        assert!(bias.is_none_or(|bias| bias.len() == n), "a bias for every filter");
+        let bias = Floats::padded(bias.unwrap_or_default(), width);
+        Filters { packed, bias, starts, steps, n }
     }
 
     /// Filters.

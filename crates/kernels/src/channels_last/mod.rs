@@ -30,3 +30,14 @@ pub use pool::{GlobalMean, Pool, PoolKind};
 pub use tile::Finish;
 pub use view::View;
 pub use winograd::Winograd;
+
+use rayon::prelude::*;
+
+/// `f` of every number below `n`, on all threads or on this one.
+fn each(n: usize, in_parallel: bool, f: impl Fn(usize) + Sync + Send) {
+    if in_parallel {
+        (0..n).into_par_iter().for_each(f);
+    } else {
+        (0..n).for_each(f);
+    }
+}

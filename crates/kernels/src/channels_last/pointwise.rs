@@ -1,7 +1,6 @@
 //! What is done pixel by pixel where no convolution can do it along the way.
 
-use rayon::prelude::*;
-
+use super::each;
 use super::tile::Finish;
 use super::view::View;
 use crate::Floats;
@@ -53,12 +52,8 @@ impl Pointwise {
     /// `y = finish(x·scale + bias)` with numbers a channel: batch norm by running statistics.  `to` may be `from`.
     pub fn affine([from, to]: [View; 2], scale: &[f32], bias: &[f32], finish: Finish) -> Self {
         assert_eq!([scale.len(), bias.len()], [to.channels; 2], "scale and bias by channel");
-        let copy = |values: &[f32]| {
-            let mut floats = Floats::zeros(values.len());
-            floats.copy_from_slice(values);
-            floats
-        };
-        Self::new(Kind::Affine(copy(scale), copy(bias)), [from, to], finish)
+        let [scale, bias] = [scale, bias].map(|values| Floats::padded(values, values.len()));
+        Self::new(Kind::Affine(scale, bias), [from, to], finish)
     }
 
     fn new(kind: Kind, [from, to]: [View; 2], finish: Finish) -> Self {
@@ -82,11 +77,7 @@ impl Pointwise {
             // SAFETY: the views lie in the arena; what is read is written by nobody, or by this thread at this place.
             unsafe { self.row(arena, n, [i / h, i % h]) };
         };
-        if in_parallel {
-            (0..n * h).into_par_iter().for_each(row);
-        } else {
-            (0..n * h).for_each(row);
-        }
+        each(n * h, in_parallel, row);
     }
 
     /// # Safety

@@ -1,7 +1,6 @@
 //! Pooling: the largest value or the mean under a window, and the mean of a whole image.
 
-use rayon::prelude::*;
-
+use super::each;
 use super::view::View;
 use crate::Window;
 use crate::gemm::Shared;
@@ -62,11 +61,7 @@ impl Pool {
                 unsafe { self.pixel(arena, n, [i / h, i % h, x]) };
             }
         };
-        if in_parallel {
-            (0..n * h).into_par_iter().for_each(row);
-        } else {
-            (0..n * h).for_each(row);
-        }
+        each(n * h, in_parallel, row);
     }
 
     /// # Safety

@@ -300,43 +300,25 @@ fn pointwise_operators() {
     });
 }
 
+/// A square filter over every pixel of one image of 4×4.
+fn over_each_pixel(kernel: usize, padding: usize) -> Window {
+    let (size, kernel, padding) = ([4, 4], [kernel; 2], [padding; 4]);
+    Window { n: 1, c: 1, size, kernel, stride: [1, 1], dilation: [1, 1], padding }
+}
+
 #[test]
 #[should_panic(expected = "overlaps")]
 fn a_result_does_not_overwrite_what_is_read() {
-    let d = Window {
-        n: 1,
-        c: 1,
-        size: [4, 4],
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [0; 4],
-    };
     let view = View::new(0, [4, 4], 1, [0; 4]);
+    let d = over_each_pixel(1, 0);
     let _ = Convolution::new(&[1.0], None, d, [view, view], None, Finish::default());
 }
 
 #[test]
 #[should_panic(expected = "a margin of")]
 fn a_margin_holds_what_the_window_reads() {
-    let d = Window {
-        n: 1,
-        c: 1,
-        size: [4, 4],
-        kernel: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [1; 4],
-    };
-    let from = View::new(0, [4, 4], 1, [1, 1, 1, 0]);
-    let _ = Convolution::new(
-        &[1.0; 9],
-        None,
-        d,
-        [from, View::new(64, [4, 4], 1, [0; 4])],
-        None,
-        Finish::default(),
-    );
+    let views = [View::new(0, [4, 4], 1, [1, 1, 1, 0]), View::new(64, [4, 4], 1, [0; 4])];
+    let _ = Convolution::new(&[1.0; 9], None, over_each_pixel(3, 1), views, None, Finish::default());
 }
 
 #[test]

@@ -96,13 +96,21 @@ impl View {
         assert!(elsewhere || other_channels(), "{self:?} overlaps {other:?}");
     }
 
-    /// Panics unless a window over `self` makes images of the size of `to`, and reads nothing beyond the margin.
-    pub(super) fn check_window(&self, d: &Window, to: &View) {
+    /// Panics unless a window over `self` makes images of the size of `to`, reads nothing beyond the margin, and writing
+    /// them changes neither what it reads nor the residual, which has their shape.
+    pub(super) fn check_window(&self, d: &Window, to: &View, residual: Option<&View>) {
         assert_eq!((d.size, d.out()), (self.size, to.size), "sizes of {d:?}");
+        assert_eq!(d.c, self.channels, "channels");
         let needed = d.margin();
         assert!(
             needed.iter().zip(self.margin).all(|(&needed, margin)| needed <= margin),
             "a margin of {needed:?} for {d:?} around {self:?}"
         );
+        to.check_apart(self);
+        if let Some(r) = residual {
+            let shape = |v: &View| (v.size, v.channels);
+            assert_eq!(shape(r), shape(to), "the residual has the shape of the result");
+            to.check_apart(r);
+        }
     }
 }

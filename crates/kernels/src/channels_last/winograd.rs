@@ -90,28 +90,16 @@ impl Winograd {
         assert!(isa.is_available(), "{isa:?} on this machine");
         let shape = (window.kernel, window.stride, window.dilation);
         assert_eq!(shape, ([3, 3], [1, 1], [1, 1]), "filters of 3×3, each pixel");
-        from.check_window(&window, &to);
-        assert_eq!(window.c, from.channels, "channels");
-        to.check_apart(&from);
-        if let Some(r) = &residual {
-            assert_eq!(
-                (r.size, r.channels),
-                (to.size, to.channels),
-                "the residual has the shape of the result"
-            );
-            to.check_apart(r);
-        }
+        from.check_window(&window, &to, residual.as_ref());
         let (c, o) = (from.channels, to.channels);
         assert_eq!(weight.len(), o * c * 9, "filters [{o}, {c}, 3, 3]");
         let transformed = transformed(weight);
         let filters =
             transformed.iter().map(|weight| Filters::pack(weight, None, c, 1, lanes(isa))).collect();
-        let mut padded = Floats::zeros(o.next_multiple_of(lanes(isa)));
-        if let Some(bias) = bias {
-            padded[..o].copy_from_slice(bias);
-        }
+        assert!(bias.is_none_or(|bias| bias.len() == o), "a bias for every filter");
+        let bias = Floats::padded(bias.unwrap_or_default(), o.next_multiple_of(lanes(isa)));
         let zeros = Floats::zeros(c);
-        Winograd { isa, filters, bias: padded, zeros, window, from, to, residual, finish }
+        Winograd { isa, filters, bias, zeros, window, from, to, residual, finish }
     }
 
     /// Convolves `n` examples, on all threads or on this one.
@@ -290,6 +278,38 @@ fn multiply(isa: Isa, a: &[f32], c: usize, filters: &Filters, to: &mut [f32], wi
     }
 }
 
+/// Six values by their number, written out: a library's function would call a closure without its caller's instructions.
+macro_rules! six {
+    (|$i:ident| $value:expr) => {
+        [
+            {
+                let $i = 0;
+                $value
+            },
+            {
+                let $i = 1;
+                $value
+            },
+            {
+                let $i = 2;
+                $value
+            },
+            {
+                let $i = 3;
+                $value
+            },
+            {
+                let $i = 4;
+                $value
+            },
+            {
+                let $i = 5;
+                $value
+            },
+        ]
+    };
+}
+
 by_isa! {
     /// `Bᵀ·d·B` of one tile, channel by channel, a row at each of 36 places in `to`, `stride` apart.
     ///
@@ -317,24 +337,10 @@ unsafe fn transform_any<V: Vector>(from: &[*const f32; POSITIONS], c: usize, to:
             };
             let mut columns = [[V::splat(0.0); SIDE]; SIDE];
             for (j, column) in columns.iter_mut().enumerate() {
-                *column = inner([
-                    load(j),
-                    load(SIDE + j),
-                    load(2 * SIDE + j),
-                    load(3 * SIDE + j),
-                    load(4 * SIDE + j),
-                    load(5 * SIDE + j),
-                ]);
+                *column = inner(six!(|i| load(i * SIDE + j)));
             }
             for i in 0..SIDE {
-                let row = inner([
-                    columns[0][i],
-                    columns[1][i],
-                    columns[2][i],
-                    columns[3][i],
-                    columns[4][i],
-                    columns[5][i],
-                ]);
+                let row = inner(six!(|j| columns[j][i]));
                 for (j, v) in row.into_iter().enumerate() {
                     v.store(to.add((i * SIDE + j) * stride + channel));
                 }
@@ -401,26 +407,12 @@ unsafe fn finish_any<V: Vector>(
             let load = |i: usize| V::load(products.as_ptr().add(i * stride + channel));
             let mut columns = [[V::splat(0.0); OUT]; SIDE];
             for (j, column) in columns.iter_mut().enumerate() {
-                *column = outer([
-                    load(j),
-                    load(SIDE + j),
-                    load(2 * SIDE + j),
-                    load(3 * SIDE + j),
-                    load(4 * SIDE + j),
-                    load(5 * SIDE + j),
-                ]);
+                *column = outer(six!(|i| load(i * SIDE + j)));
             }
             let bias = V::load(w.bias.as_ptr().add(channel));
             let mut made = [[V::splat(0.0); OUT]; OUT];
             for (i, made) in made.iter_mut().enumerate() {
-                *made = outer([
-                    columns[0][i],
-                    columns[1][i],
-                    columns[2][i],
-                    columns[3][i],
-                    columns[4][i],
-                    columns[5][i],
-                ]);
+                *made = outer(six!(|j| columns[j][i]));
             }
             for (i, made) in made.iter().enumerate().take(size[0]) {
                 for (j, &v) in made.iter().enumerate().take(size[1]) {

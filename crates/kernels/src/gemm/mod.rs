@@ -68,7 +68,8 @@ pub enum Operands {
     /// Not rounded.
     #[default]
     F32,
-    /// As [`gemm_bf16`] rounds them.
+    /// To bf16, where panels are packed: in memory they stay f32, as master weights do in mixed precision (Micikevicius et
+    /// al., 2018).  Without `vdpbf16ps` the rounded numbers are multiplied in f32, which differs in rounding alone.
     Bf16,
 }
 
@@ -81,10 +82,16 @@ impl Operands {
     }
 }
 
-/// [`gemm`] or [`gemm_bf16`].
+/// As [`gemm`], of factors that are rounded to what `operands` says.
 ///
-/// # Panics
-/// As they do.
+/// ```
+/// use headstart_kernels::gemm::{Epilogue, Matrix, Operands, gemm_of};
+/// let mut y = [0.0];
+/// let one_and_a_bit = [1.0 + 1.0 / 512.0];
+/// let (a, b) = (Matrix::new(&one_and_a_bit, [1, 1], 1), Matrix::new(&[3.0], [1, 1], 1));
+/// gemm_of(Operands::Bf16, a, b, &mut y, 1, false, &Epilogue::default());
+/// assert_eq!(y, [3.0], "bf16 has eight bits of mantissa");
+/// ```
 pub fn gemm_of(
     operands: Operands,
     a: Matrix<'_>,
@@ -95,31 +102,6 @@ pub fn gemm_of(
     epilogue: &Epilogue<'_>,
 ) {
     gemm_on(&operands.kernel(), a, b, dst, row_stride, add, epilogue);
-}
-
-/// As [`gemm`], of operands that are rounded to bf16 and summed in f32.
-///
-/// Operands stay f32 in memory, as master weights do in mixed precision (Micikevicius et al., 2018): panels are rounded
-/// where they are packed.  Without `vdpbf16ps` the rounded numbers are multiplied in f32, which differs in rounding
-/// alone.
-///
-/// ```
-/// use headstart_kernels::gemm::{Epilogue, Matrix, gemm_bf16};
-/// let mut y = [0.0];
-/// let one_and_a_bit = [1.0 + 1.0 / 512.0];
-/// let (a, b) = (Matrix::new(&one_and_a_bit, [1, 1], 1), Matrix::new(&[3.0], [1, 1], 1));
-/// gemm_bf16(a, b, &mut y, 1, false, &Epilogue::default());
-/// assert_eq!(y, [3.0], "bf16 has eight bits of mantissa");
-/// ```
-pub fn gemm_bf16(
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    dst: &mut [f32],
-    row_stride: usize,
-    add: bool,
-    epilogue: &Epilogue<'_>,
-) {
-    gemm_of(Operands::Bf16, a, b, dst, row_stride, add, epilogue);
 }
 
 fn gemm_on(
