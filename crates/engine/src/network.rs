@@ -447,7 +447,11 @@ pub(crate) fn check_weights(graph: &Graph, weights: &Weights) -> Result<(), Engi
 }
 
 /// An input of the batch, checked against what the graph wants, or filled with its default.
-pub(crate) fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array, EngineError> {
+pub(crate) fn input<'a>(
+    batch: &'a Batch,
+    name: &str,
+    spec: &InputSpec,
+) -> Result<Cow<'a, Array>, EngineError> {
     let want = || format!("{} {}", spec.dtype, spec.shape);
     match (batch.get(name), spec.default) {
         (Some(array), _) => {
@@ -459,7 +463,7 @@ pub(crate) fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array
                 let got = format!("{kind} {:?}", array.shape);
                 return Err(EngineError::Input { name: name.into(), want: want(), got });
             }
-            Ok(array.clone())
+            Ok(Cow::Borrowed(array))
         }
         (None, Some(fill)) => {
             // Symbols take the numbers that the batch's first input gives them.
@@ -474,7 +478,7 @@ pub(crate) fn input(batch: &Batch, name: &str, spec: &InputSpec) -> Result<Array
                     Dim::Symbol(_) => like.shape.get(i).copied().unwrap_or(1),
                 })
                 .collect();
-            Ok(Array::i64(&shape, vec![fill; shape.iter().product()]))
+            Ok(Cow::Owned(Array::i64(&shape, vec![fill; shape.iter().product()])))
         }
         (None, None) => Err(EngineError::MissingInput(name.into())),
     }

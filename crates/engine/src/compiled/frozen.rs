@@ -40,11 +40,15 @@ const GROUP: usize = 4;
 /// ```
 #[derive(Debug)]
 pub struct Frozen {
-    /// None where the network is interpreted.
-    compiled: Option<Compiled>,
-    why: Option<String>,
     graph: Graph,
-    network: Option<Network>,
+    way: Way,
+}
+
+/// How it runs.
+#[derive(Debug)]
+enum Way {
+    Compiled(Box<Compiled>),
+    Interpreted { network: Box<Network>, why: String },
 }
 
 impl Frozen {
@@ -52,33 +56,32 @@ impl Frozen {
     /// ([`headstart_graph::rewrite::fold`]).  Every parameter must have weights of its shape.
     pub fn load(graph: Graph, weights: &Weights, device: &Device) -> Result<Self, EngineError> {
         check_weights(&graph, weights)?;
-        let why = if device.is_cpu() {
-            match Compiled::new(&graph, weights)? {
-                Ok(compiled) => {
-                    return Ok(Frozen { compiled: Some(compiled), why: None, graph, network: None });
-                }
-                Err(why) => why,
-            }
+        let compiled = if device.is_cpu() {
+            Compiled::new(&graph, weights)?
         } else {
-            format!("{device} interprets")
+            Err(format!("{device} interprets"))
         };
-        let network = Network::load(graph.clone(), weights, device)?;
-        Ok(Frozen { compiled: None, why: Some(why), graph, network: Some(network) })
-    }
-
-    /// The graph it runs.
-    pub fn graph(&self) -> &Graph {
-        &self.graph
+        let way = match compiled {
+            Ok(compiled) => Way::Compiled(Box::new(compiled)),
+            Err(why) => {
+                let network = Box::new(Network::load(graph.clone(), weights, device)?);
+                Way::Interpreted { network, why }
+            }
+        };
+        Ok(Frozen { graph, way })
     }
 
     /// True if it was compiled.  Examples of a batch then do not touch each other's numbers.
     pub fn is_compiled(&self) -> bool {
-        self.compiled.is_some()
+        matches!(self.way, Way::Compiled(_))
     }
 
     /// Why it is interpreted, if it is.
     pub fn why_interpreted(&self) -> Option<&str> {
-        self.why.as_deref()
+        match &self.way {
+            Way::Compiled(_) => None,
+            Way::Interpreted { why, .. } => Some(why),
+        }
     }
 
     /// The main output.
@@ -88,10 +91,9 @@ impl Frozen {
 
     /// All outputs, in the graph's order.
     pub fn infer_all(&self, batch: &Batch) -> Result<Vec<Array>, EngineError> {
-        match (&self.compiled, &self.network) {
-            (Some(compiled), _) => compiled.run(&self.graph, batch),
-            (None, Some(network)) => network.infer_all(batch),
-            (None, None) => unreachable!("a network is compiled or interpreted"),
+        match &self.way {
+            Way::Compiled(compiled) => compiled.run(&self.graph, batch),
+            Way::Interpreted { network, .. } => network.infer_all(batch),
         }
     }
 }

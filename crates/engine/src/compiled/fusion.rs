@@ -62,6 +62,14 @@ pub(super) struct FusedGraph {
     pub(super) outputs: Vec<ValueId>,
 }
 
+impl FusedGraph {
+    /// By value: the step that makes it.  Step 0 reads the input in; step `i + 1` is operator `i`.
+    pub(super) fn made_at(&self) -> HashMap<ValueId, usize> {
+        let made = self.fused.iter().zip(1..).map(|(f, step)| (f.output, step));
+        std::iter::once((self.input, 0)).chain(made).collect()
+    }
+}
+
 /// Padding on one side at most; networks have a few.
 const PADDING_MAX: usize = 1 << 10;
 

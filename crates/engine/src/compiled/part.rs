@@ -1,9 +1,11 @@
 //! A stretch of a network that runs on some examples at once, and where to part a network into two.
 
+use std::collections::HashMap;
+
 use headstart_graph::{Graph, GraphError, ValueId, Weights};
 use headstart_kernels::channels_last::View;
 
-use super::fusion::FusedGraph;
+use super::fusion::{Fused, FusedGraph};
 use super::placement::place;
 use super::steps::{Step, steps};
 
@@ -53,7 +55,8 @@ pub(super) fn parted(graph: &FusedGraph) -> Option<[FusedGraph; 2]> {
     };
     let n = graph.fused.len();
     let first_small = (0..n).rev().find(is_large)? + 1;
-    let (at, value) = (first_small..n).find_map(|at| Some((at, only_value(graph, at)?)))?;
+    let made_at = graph.made_at();
+    let (at, value) = (first_small..n).find_map(|at| Some((at, only_value(graph, &made_at, at)?)))?;
     let early = FusedGraph {
         input: graph.input,
         fused: graph.fused[..at].to_vec(),
@@ -70,9 +73,9 @@ pub(super) fn parted(graph: &FusedGraph) -> Option<[FusedGraph; 2]> {
 }
 
 /// The one value made before operator `at` that is still read from there on.
-fn only_value(graph: &FusedGraph, at: usize) -> Option<ValueId> {
-    let is_early = |id: &ValueId| *id == graph.input || graph.fused[..at].iter().any(|f| f.output == *id);
-    let late = graph.fused[at..].iter().flat_map(|f| f.reads().collect::<Vec<_>>());
+fn only_value(graph: &FusedGraph, made_at: &HashMap<ValueId, usize>, at: usize) -> Option<ValueId> {
+    let is_early = |id: &ValueId| made_at.get(id).is_some_and(|&step| step <= at);
+    let late = graph.fused[at..].iter().flat_map(Fused::reads);
     let mut crossing: Vec<ValueId> = late.chain(graph.outputs.iter().copied()).filter(is_early).collect();
     crossing.sort_unstable();
     crossing.dedup();

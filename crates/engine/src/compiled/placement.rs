@@ -43,7 +43,7 @@ impl Placement {
 /// Elements of one example at most; more would not fit into any machine.
 const ELEMENTS_MAX: usize = 1 << 33;
 
-/// Places every value, or says that they are too large.  Step 0 reads the input in; step `i + 1` is operator `i`.
+/// Places every value, or says that they are too large.
 pub(super) fn place(graph: &FusedGraph) -> Result<Placement, String> {
     let last_read = last_reads(graph);
     let (mut places, mut storages) = (HashMap::new(), Vec::new());
@@ -58,9 +58,10 @@ pub(super) fn place(graph: &FusedGraph) -> Result<Placement, String> {
         }
     }
     places.entry(graph.input).or_insert_with(|| new_storage(graph, graph.input, &mut storages));
+    let made_at = graph.made_at();
     for (&id, place) in &places {
         let storage = &mut storages[place.storage];
-        let made = graph.fused.iter().position(|f| f.output == id).map_or(0, |i| i + 1);
+        let made = made_at[&id];
         storage.lifetime.first = storage.lifetime.first.min(made);
         storage.lifetime.last = storage.lifetime.last.max(last_read.get(&id).copied().unwrap_or(made));
     }
