@@ -75,13 +75,7 @@ fn rows() -> Vec<Row> {
 
 /// Runs all rows and writes the page.
 pub fn run(benchmarks: &Benchmarks) -> ExitCode {
-    match page(benchmarks) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(what) => {
-            eprintln!("error: {what}");
-            ExitCode::from(1)
-        }
-    }
+    crate::exit(page(benchmarks))
 }
 
 fn page(b: &Benchmarks) -> Result<(), String> {

@@ -30,25 +30,24 @@ const RSS_MB_MAX: usize = 4096;
 /// Builds and runs targets; all if none is named.
 pub fn run(targets: &[String], seconds: u64) -> ExitCode {
     match all(targets, seconds) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(code) => code,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(what) => {
+            eprintln!("error: {what}");
+            ExitCode::from(3)
+        }
     }
 }
 
-/// The same, for other chores.
-pub fn all(targets: &[String], seconds: u64) -> Result<(), ExitCode> {
-    let failed = |what: String| {
-        eprintln!("error: {what}");
-        ExitCode::from(3)
-    };
+/// Whether nothing was found.
+fn all(targets: &[String], seconds: u64) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace");
-    let known =
-        names(&root.join("fuzz/fuzz_targets")).map_err(|e| failed(format!("fuzz/fuzz_targets: {e}")))?;
+    let known = names(&root.join("fuzz/fuzz_targets")).map_err(|e| format!("fuzz/fuzz_targets: {e}"))?;
     if let Some(unknown) = targets.iter().find(|t| !known.contains(t)) {
-        return Err(failed(format!("there is no target `{unknown}` ({})", known.join(", "))));
+        return Err(format!("there is no target `{unknown}` ({})", known.join(", ")));
     }
     let start = Instant::now();
-    let built = build(root).map_err(failed)?;
+    let built = build(root)?;
     println!("built in {} s", start.elapsed().as_secs());
     let chosen = if targets.is_empty() { &known } else { targets };
     let mut ok = true;
@@ -61,7 +60,7 @@ pub fn all(targets: &[String], seconds: u64) -> Result<(), ExitCode> {
             }
         }
     }
-    if ok { Ok(()) } else { Err(ExitCode::from(1)) }
+    Ok(ok)
 }
 
 fn names(dir: &Path) -> std::io::Result<Vec<String>> {

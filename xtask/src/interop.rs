@@ -13,13 +13,7 @@ const PACKAGES: [&str; 7] =
 
 /// Makes folders, reads and writes them, and checks what was written.
 pub fn run(python: Option<PathBuf>) -> ExitCode {
-    match steps(python) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(what) => {
-            eprintln!("error: {what}");
-            ExitCode::from(1)
-        }
-    }
+    crate::exit(steps(python))
 }
 
 fn steps(python: Option<PathBuf>) -> Result<(), String> {

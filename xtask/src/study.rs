@@ -21,13 +21,7 @@ pub struct Study {
 
 /// Runs all seeds, one after the other, and prints a table.
 pub fn run(study: &Study) -> ExitCode {
-    match table(study) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(what) => {
-            eprintln!("error: {what}");
-            ExitCode::from(1)
-        }
-    }
+    crate::exit(table(study))
 }
 
 fn table(study: &Study) -> Result<(), String> {
