@@ -36,6 +36,9 @@ pub enum GraphError {
     /// A tensor's element count exceeds what can be addressed.
     #[error("tensor of shape {0:?} is too large to address")]
     TooLarge(Vec<usize>),
+    /// A tensor of two axes was expected.
+    #[error("tensor of shape {0:?} is no matrix")]
+    NotMatrix(Vec<usize>),
     /// A value was read as floating point that is not.
     #[error("tensor of type {0} cannot be read as f32")]
     NotFloat(DType),

@@ -125,6 +125,29 @@ impl Tensor {
         Tensor::new(self.dtype, shape.to_vec(), self.bytes.clone())
     }
 
+    /// A matrix with rows and columns exchanged, of the same element type.
+    ///
+    /// # Errors
+    /// If it is no matrix.
+    ///
+    /// ```
+    /// use headstart_graph::Tensor;
+    /// let m = Tensor::from_f32(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?.transposed()?;
+    /// assert_eq!((m.shape(), &m.to_f32()?[..]), (&[3, 2][..], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0][..]));
+    /// # Ok::<(), headstart_graph::GraphError>(())
+    /// ```
+    pub fn transposed(&self) -> Result<Self, GraphError> {
+        let [rows, cols] = self.shape[..] else { return Err(GraphError::NotMatrix(self.shape.clone())) };
+        let size = self.dtype.size();
+        let mut turned = Vec::with_capacity(self.bytes.len());
+        for col in 0..cols {
+            for row in 0..rows {
+                turned.extend_from_slice(&self.bytes[(row * cols + col) * size..][..size]);
+            }
+        }
+        Tensor::new(self.dtype, vec![cols, rows], turned.into())
+    }
+
     /// The elements as f32, converted from any floating-point type.
     pub fn to_f32(&self) -> Result<Cow<'_, [f32]>, GraphError> {
         fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Cow<'_, [f32]> {

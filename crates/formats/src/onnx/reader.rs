@@ -263,19 +263,8 @@ impl Reader {
         if let Some(id) = self.params.get(&key) {
             return Ok(*id);
         }
-        let [rows, cols] = weight.tensor.shape()[..] else { return Err("the weight is not a matrix".into()) };
-        let size = weight.tensor.dtype().size();
-        let bytes = weight.tensor.bytes();
-        let mut turned = Vec::with_capacity(bytes.len());
-        for c in 0..cols {
-            for r in 0..rows {
-                let at = (r * cols + c) * size;
-                turned.extend_from_slice(&bytes[at..at + size]);
-            }
-        }
-        let tensor =
-            Tensor::new(weight.tensor.dtype(), vec![cols, rows], turned.into()).map_err(|e| e.to_string())?;
-        self.declare(key, &tensor, Use::Matrix { fan_in: rows })
+        let tensor = weight.tensor.transposed().map_err(|e| e.to_string())?;
+        self.declare(key, &tensor, Use::Matrix { fan_in: tensor.shape()[1] })
     }
 
     fn declare(&mut self, key: Origin, tensor: &Tensor, usage: Use) -> Result<ValueId, String> {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use headstart_graph::rewrite::{AdapterKind, LoraSpec};
-use headstart_graph::{DType, Tensor, Weights};
+use headstart_graph::{Tensor, Weights};
 
 use super::config::Method;
 use super::{Modules, PeftConfig, PeftLayer, error};
@@ -137,8 +137,14 @@ fn layer(config: &PeftConfig, method: &Method, module: &str, parts: &Parts<'_>) 
             let [alpha] = alphas[..] else { return Err(format!("alpha_pattern gives it {alphas:?}")) };
             let spec =
                 LoraSpec { rank: r, alpha, dropout: config.dropout, rank_stabilised: *rank_stabilised };
+            if is_embedding && !a.dtype().is_float() {
+                return Err(format!("A is of type {}", a.dtype()));
+            }
             let mut tensors = if is_embedding {
-                vec![("lora_embedding_A.weight", transposed(a)?), ("lora_embedding_B.weight", b.clone())]
+                vec![
+                    ("lora_embedding_A.weight", a.transposed().map_err(|e| e.to_string())?),
+                    ("lora_embedding_B.weight", b.clone()),
+                ]
             } else {
                 vec![("lora_A.weight", a.clone()), ("lora_B.weight", b.clone())]
             };
@@ -165,20 +171,6 @@ fn side(feedforward: &Modules, module: &str, shape: &[usize]) -> Result<(bool, u
 
 fn reshaped(tensor: &Tensor, shape: &[usize]) -> Result<Tensor, String> {
     tensor.reshaped(shape).map_err(|e| e.to_string())
-}
-
-/// `[r, rows]` → `[rows, r]`, as f32.
-fn transposed(tensor: &Tensor) -> Result<Tensor, String> {
-    let [r, rows] = *tensor.shape() else { return Err(format!("A has the shape {:?}", tensor.shape())) };
-    if !tensor.dtype().is_float() {
-        return Err(format!("A is of type {}", tensor.dtype()));
-    }
-    let values = tensor.to_f32().map_err(|e| e.to_string())?;
-    let bytes: Vec<u8> = (0..rows)
-        .flat_map(|i| (0..r).map(move |j| (i, j)))
-        .flat_map(|(i, j)| values[j * rows + i].to_le_bytes())
-        .collect();
-    Tensor::new(DType::F32, vec![rows, r], bytes.into()).map_err(|e| e.to_string())
 }
 
 fn names(parts: &[Part]) -> String {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headstart_graph::rewrite::{AdapterKind, LoraSpec};
-use headstart_graph::{DType, Tensor, Weights};
+use headstart_graph::{Tensor, Weights};
 use serde_json::{Map, Value, json};
 
 use super::read::PREFIX;
@@ -37,7 +37,7 @@ fn published<'a>(
 ) -> Result<(&'a str, Tensor), FormatError> {
     let n = tensor.len();
     Ok(match (name, layer.kind) {
-        ("lora_embedding_A.weight", _) => ("lora_embedding_A", transposed(tensor)?),
+        ("lora_embedding_A.weight", _) => ("lora_embedding_A", tensor.transposed()?),
         ("lora_embedding_B.weight", _) => ("lora_embedding_B", tensor.clone()),
         ("lora_magnitude_vector.weight", _) => {
             let shape = if layer.is_convolution { vec![1, n, 1, 1] } else { vec![n] };
@@ -50,14 +50,6 @@ fn published<'a>(
         }
         _ => (name, tensor.clone()),
     })
-}
-
-fn transposed(tensor: &Tensor) -> Result<Tensor, FormatError> {
-    let (rows, r) = (tensor.shape()[0], tensor.shape()[1]);
-    let values = tensor.to_f32()?;
-    let bytes: Vec<u8> =
-        (0..r * rows).flat_map(|i| values[(i % rows) * r + i / rows].to_le_bytes()).collect();
-    Ok(Tensor::new(DType::F32, vec![r, rows], bytes.into())?)
 }
 
 fn config(adapter: &PeftAdapter) -> Result<Value, String> {
