@@ -1,6 +1,9 @@
 //! How a network will be trained, decided before it runs: the part of a [`crate::Plan`] that fine-tuning adds.
 
-use headstart_graph::rewrite::{Adapter, Part};
+use std::collections::BTreeMap;
+
+use headstart_graph::Graph;
+use headstart_graph::rewrite::{Adapter, Part, params_of};
 use serde::{Deserialize, Serialize};
 
 use crate::Schedule;
@@ -207,6 +210,16 @@ pub struct Phase {
     pub n_passes: usize,
     /// What learns, and how fast.
     pub rates: Vec<GroupRate>,
+}
+
+impl Phase {
+    /// Highest learning rate of each parameter that learns, by name.
+    pub fn lr_max(&self, graph: &Graph) -> BTreeMap<String, f64> {
+        let rates = self.rates.iter().flat_map(|r| {
+            params_of(graph, &r.group, r.part).into_iter().map(|name| (name.to_string(), r.lr_max))
+        });
+        rates.collect()
+    }
 }
 
 /// How fast a group of parameters learns.

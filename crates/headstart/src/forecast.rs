@@ -91,13 +91,8 @@ fn saved(plan: &TrainingPlan, graph: &Graph) -> f64 {
     let whole = cost(graph);
     let (mut spent, mut all) = (0.0, 0.0);
     for phase in &plan.phases {
-        let learns = |name: &str| {
-            phase
-                .rates
-                .iter()
-                .any(|r| headstart_graph::rewrite::params_of(graph, &r.group, r.part).contains(&name))
-        };
-        let Ok(parts) = split_at_frontier(graph, &learns) else { return 0.0 };
+        let lr_max = phase.lr_max(graph);
+        let Ok(parts) = split_at_frontier(graph, &|name| lr_max.contains_key(name)) else { return 0.0 };
         let passes = phase.n_passes as f64;
         // A step is a forward pass and two backward ones.
         all += 3.0 * passes * whole;

@@ -202,8 +202,8 @@ fn n_views(facts: &Facts<'_>, graph: &Graph, phases: &[Phase]) -> usize {
 
 /// Whether most of the arithmetic lies before what learns in a phase.
 fn mostly_frozen(graph: &Graph, phase: &Phase) -> bool {
-    let learning: Vec<&str> = phase.rates.iter().flat_map(|r| params_of(graph, &r.group, r.part)).collect();
-    let prefix = split_at_frontier(graph, &|name| learning.contains(&name)).ok().and_then(|d| d.prefix);
+    let lr_max = phase.lr_max(graph);
+    let prefix = split_at_frontier(graph, &|name| lr_max.contains_key(name)).ok().and_then(|d| d.prefix);
     // The share hardly depends on the sequence.
     prefix.is_some_and(|prefix| 2 * multiply_adds(&prefix, 128) >= multiply_adds(graph, 128))
 }

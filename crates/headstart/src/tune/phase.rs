@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headstart_core::{Balance, Objective as Learning, Phase, Targets, TrainingPlan};
 use headstart_engine::{Loss, Network};
-use headstart_graph::rewrite::{self, params_of, split_at_frontier};
+use headstart_graph::rewrite::{self, split_at_frontier};
 use headstart_graph::{Graph, Model, Weights};
 use headstart_train::{
     Guards, Job, Lessons, Objective, State, TuneError, TunedPass, Validate, Watch, changes, find_lr,
@@ -41,13 +41,7 @@ impl<'a> RunningPhase<'a> {
         seed: u64,
     ) -> Result<Self, Error> {
         let plan = start.training();
-        let lr_max: BTreeMap<String, f64> = phase
-            .rates
-            .iter()
-            .flat_map(|r| {
-                params_of(graph, &r.group, r.part).into_iter().map(|name| (name.to_string(), r.lr_max))
-            })
-            .collect();
+        let lr_max = phase.lr_max(graph);
         let mut parts = split_at_frontier(graph, &|name| lr_max.contains_key(name))?;
         // Mixing and views of unlabelled pictures want the pictures themselves, and what cannot be stacked cannot be kept.
         let wants_pictures =
