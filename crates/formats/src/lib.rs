@@ -12,7 +12,7 @@ mod detect;
 mod error;
 mod hf;
 pub mod keras;
-mod listing;
+pub mod listing;
 mod mapped;
 pub mod onnx;
 mod pattern;

@@ -4,7 +4,7 @@
 const N_SHOWN: usize = 8;
 
 /// `a, b, c and 4 more`.
-pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
+pub fn list<S: AsRef<str>>(names: &[S]) -> String {
     let shown: Vec<&str> = names.iter().take(N_SHOWN).map(AsRef::as_ref).collect();
     let mut out = shown.join(", ");
     if names.len() > N_SHOWN {
@@ -14,7 +14,7 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
 }
 
 /// A name from a hostile file, cut to what a message can hold.
-pub(crate) fn brief(name: &str) -> String {
+pub fn brief(name: &str) -> String {
     const N_CHARS: usize = 120;
     let mut out: String = name.chars().take(N_CHARS).flat_map(char::escape_debug).collect();
     if name.chars().nth(N_CHARS).is_some() {

@@ -38,6 +38,6 @@ pub use literal::{Elements, Literal};
 pub use model::Model;
 pub use op::{Attention, Op, Padding};
 pub use preprocess::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
-pub use render::render;
+pub use render::{render, thousands};
 pub use shape::{Dim, Shape, multiply_adds, output_shape};
 pub use weights::{DType, Tensor, Weights};

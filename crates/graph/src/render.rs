@@ -108,8 +108,12 @@ fn pair([a, b]: [usize; 2]) -> String {
     if a == b { a.to_string() } else { format!("{a}×{b}") }
 }
 
-/// `1234567` → `1,234,567`.
-fn thousands(n: usize) -> String {
+/// A whole number as people read it.
+///
+/// ```
+/// assert_eq!(headstart_graph::thousands(1234567), "1,234,567");
+/// ```
+pub fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

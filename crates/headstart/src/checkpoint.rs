@@ -9,7 +9,7 @@ use headstart_graph::{DType, Tensor, Weights};
 use headstart_train::{Progress, State, TunedPass};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, run};
+use crate::{Error, by_rename};
 
 /// Where a training stands: finished seeds and phases, and the state of the running phase.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,7 +88,7 @@ impl CheckpointFile {
         let bytes = safetensors::to_bytes(&tensors, &[]);
         let dir = self.path.parent().expect("made of two parts above");
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        run::write(&self.path, &bytes)?;
+        by_rename::write(&self.path, &bytes)?;
         self.last = Instant::now();
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
 use crate::save_hub_folder::save_checked;
 use crate::seeded_inputs::seeded_inputs;
 use crate::source::locate;
-use crate::{Error, Session};
+use crate::{Error, Session, by_rename};
 
 /// Largest difference of an output between what was read and what was written, relative to outputs above 1.
 const DIFFERENCE_MAX: f64 = 1e-4;
@@ -233,7 +233,7 @@ fn to_folder(source: ModelFile, to: &Path, force: bool, device: &Device) -> Resu
         ));
     }
     // A class computes the main output; what only other outputs need is left out, and said.
-    let main = rewrite::cut_at(&graph, &graph.outputs()[..1])?;
+    let main = rewrite::main_output(&graph)?;
     let kept: Weights = main
         .params()
         .map(|(_, name, _)| Ok((name.into(), weights.require(name)?.clone())))
@@ -252,8 +252,7 @@ fn to_folder(source: ModelFile, to: &Path, force: bool, device: &Device) -> Resu
         labels: source.labels,
         card: source.card,
     };
-    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let parent = by_rename::made_parent(to)?;
     let aside = tempfile::Builder::new().prefix(".convert-").tempdir_in(parent).map_err(Error::io(parent))?;
     let fresh = aside.path().join("new");
     let class = save_checked(&model, None, &fresh, &|_| Ok(()))?;
@@ -354,13 +353,8 @@ struct Fresh(tempfile::NamedTempFile);
 
 impl Fresh {
     fn beside(to: &Path) -> Result<Self, Error> {
-        let dir = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        let mut builder = tempfile::Builder::new();
-        // As for any new file: the user's umask decides, not the privacy of temporary files.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(Fresh(builder.prefix(".convert-").tempfile_in(dir).map_err(Error::io(dir))?))
+        let dir = by_rename::made_parent(to)?;
+        Ok(Fresh(by_rename::temporary(dir).map_err(Error::io(dir))?))
     }
 
     fn path(&self) -> &Path {

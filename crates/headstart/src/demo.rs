@@ -8,7 +8,7 @@ use headstart_zoo::catalogue;
 use serde_json::Value;
 
 use crate::source::fetch;
-use crate::{Error, FitOptions, FitSummary, Predictor, Session, fit, run};
+use crate::{Error, FitOptions, FitSummary, Predictor, Session, by_rename, fit};
 
 /// What the demo shows.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ fn emoji_table(session: &Session, out: &Path) -> Result<(PathBuf, Vec<(String, S
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }
-    run::write(&path, &bytes)?;
+    by_rename::write(&path, &bytes)?;
     Ok((path, names))
 }
 

@@ -1,10 +1,9 @@
 //! `export`: a bundle's network as a file for other tools, checked by running what was written.
 
 use std::cell::Cell;
-use std::io::Write as _;
 use std::path::Path;
 
-use headstart_bundle::{GoldenInput, OpenBundle};
+use headstart_bundle::{Manifest, OpenBundle};
 use headstart_core::Input;
 use headstart_engine::Device;
 use headstart_formats::onnx::{self, Normalise, OnnxOptions, WriteOptions};
@@ -12,9 +11,10 @@ use headstart_formats::safetensors;
 use headstart_graph::{Graph, Model, Preprocess, Weights, rewrite};
 use serde::Serialize;
 
+use crate::bundled::Bundled;
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
 use crate::save_hub_folder::save_checked;
-use crate::{Error, Predictor, Session, peft};
+use crate::{Error, Predictor, Session, by_rename, peft};
 
 /// Largest difference of a prediction between the bundle and what was written of it.
 const DIFFERENCE_MAX: f32 = 1e-4;
@@ -66,106 +66,70 @@ pub fn export(
     out: &Path,
     options: &ExportOptions,
 ) -> Result<ExportSummary, Error> {
-    let device = session.device();
-    let bundle = headstart_bundle::open(dir)?;
-    let weights = headstart_formats::load_weights(bundle.dir.join("model.safetensors"))?;
-    let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
-        .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
-    let tokenizer = bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?;
-    let mut manifest = bundle.manifest.clone();
-    let golden = bundle.manifest.golden.clone();
-    let inputs: Vec<Input> = golden
-        .inputs
-        .iter()
-        .map(|input| match input {
-            GoldenInput::File(name) => Input::File(bundle.dir.join(name)),
-            GoldenInput::Text(text) => Input::Text(text.as_str().into()),
-        })
-        .collect();
-    if matches!(options.format, ExportFormat::Hf | ExportFormat::Peft) {
-        let (preprocess, labels, card) =
-            (manifest.preprocess.clone(), manifest.labels.clone(), manifest.card.clone());
-        let model = Model { graph, weights, preprocess, tokenizer, labels, card };
-        if options.format == ExportFormat::Peft {
-            return peft_folder(session, &bundle, &model, out, &inputs);
-        }
-        return hub_folder(&model, out, manifest, device, &inputs, &golden.outputs);
-    }
-
-    let bytes = match options.format {
-        ExportFormat::Hf | ExportFormat::Peft => unreachable!("written above"),
+    let bundled = Bundled::open(dir)?;
+    let (inputs, manifest) = (bundled.golden_inputs(), bundled.bundle.manifest.clone());
+    let mut judge = Judge { manifest, inputs, device: session.device(), out };
+    let Bundled { bundle, model } = &bundled;
+    match options.format {
+        ExportFormat::Hf => hub_folder(model, out, &judge),
+        ExportFormat::Peft => peft_folder(session, bundle, model, out, &judge),
         ExportFormat::Safetensors => {
-            let labels = serde_json::to_string(&manifest.labels).expect("names are plain data");
-            safetensors::to_bytes(&weights, &[("format".into(), "pt".into()), ("labels".into(), labels)])
+            let labels = serde_json::to_string(&model.labels).expect("names are plain data");
+            let metadata = [("format".into(), "pt".into()), ("labels".into(), labels)];
+            let bytes = safetensors::to_bytes(&model.weights, &metadata);
+            let weights = safetensors::read(out, bytes.clone().into())?;
+            let difference_max = judge.compare(model.graph.clone(), &weights, model.tokenizer.as_deref())?;
+            file(out, &bytes, judge.summary(bytes.len(), difference_max, None))
         }
         ExportFormat::Onnx => {
-            let normalise = options.with_preprocess.then(|| without_normalising(&mut manifest.preprocess));
+            let preprocess = &mut judge.manifest.preprocess;
+            let normalise = options.with_preprocess.then(|| without_normalising(preprocess)).transpose()?;
             let metadata = [
-                (LABELS_KEY, serde_json::to_string(&manifest.labels)),
-                (PREPROCESS_KEY, serde_json::to_string(&manifest.preprocess)),
-                ("headstart.task", serde_json::to_string(&manifest.task)),
-                ("headstart.licence", serde_json::to_string(&manifest.card.licence)),
+                (LABELS_KEY, serde_json::to_string(&model.labels)),
+                (PREPROCESS_KEY, serde_json::to_string(preprocess)),
+                ("headstart.task", serde_json::to_string(&bundle.manifest.task)),
+                ("headstart.licence", serde_json::to_string(&model.card.licence)),
             ];
             let metadata = metadata.map(|(key, json)| (key.to_string(), json.expect("plain data")));
-            let normalise = normalise.transpose()?;
             let options = WriteOptions { opset: options.opset, metadata: metadata.to_vec(), normalise };
-            onnx::write(&graph, &weights, &options)?
+            let bytes = onnx::write(&model.graph, &model.weights, &options)?;
+            let again = onnx::read(out, bytes.clone().into(), &OnnxOptions::default())?;
+            let difference_max = judge.compare(again.graph, &again.weights, model.tokenizer.as_deref())?;
+            file(out, &bytes, judge.summary(bytes.len(), difference_max, None))
         }
-    };
-
-    let (graph, weights) = match options.format {
-        ExportFormat::Hf | ExportFormat::Peft => unreachable!("written above"),
-        ExportFormat::Safetensors => (graph, safetensors::read(out, bytes.clone().into())?),
-        ExportFormat::Onnx => {
-            let model = onnx::read(out, bytes.clone().into(), &OnnxOptions::default())?;
-            (model.graph, model.weights)
-        }
-    };
-    let difference_max =
-        difference(graph, &weights, tokenizer.as_deref(), manifest, device, &inputs, &golden.outputs)?;
-    // A difference that is no number is too large as well.
-    let fits = difference_max <= DIFFERENCE_MAX;
-    if !fits {
-        return Err(Error::ExportDiffers { path: out.into(), difference_max, allowed: DIFFERENCE_MAX });
     }
-    write(out, &bytes)?;
-    Ok(ExportSummary { bytes: bytes.len(), golden: inputs.len(), difference_max, class: None })
+}
+
+/// The file appears by rename.
+fn file(out: &Path, bytes: &[u8], summary: ExportSummary) -> Result<ExportSummary, Error> {
+    by_rename::made_parent(out)?;
+    by_rename::write(out, bytes)?;
+    Ok(summary)
 }
 
 /// Writes the folder, reads it as any source is read, and compares before it appears.
-fn hub_folder(
-    model: &Model,
-    out: &Path,
-    manifest: headstart_bundle::Manifest,
-    device: &Device,
-    inputs: &[Input],
-    want: &[Vec<f32>],
-) -> Result<ExportSummary, Error> {
-    let problem_type = if manifest.task.ends_with("multi-label") {
+fn hub_folder(model: &Model, out: &Path, judge: &Judge<'_>) -> Result<ExportSummary, Error> {
+    let task = &judge.manifest.task;
+    let problem_type = if task.ends_with("multi-label") {
         "multi_label_classification"
-    } else if manifest.task.ends_with("regression") {
+    } else if task.ends_with("regression") {
         "regression"
     } else {
         "single_label_classification"
     };
     let written = Cell::new((0, 0.0));
     let class = save_checked(model, Some(problem_type), out, &|dir| {
-        let again = crate::hub_folder::open(dir, manifest.card.clone())?.model;
+        let again = crate::hub_folder::open(dir, model.card.clone())?.model;
         // A predictor hands out all outputs; the bundle's are the main one.
-        let graph = rewrite::cut_at(&again.graph, &again.graph.outputs()[..1])?;
-        let tokenizer = again.tokenizer.as_deref();
-        let largest = difference(graph, &again.weights, tokenizer, manifest.clone(), device, inputs, want)?;
-        if largest > DIFFERENCE_MAX {
-            let (path, allowed) = (out.into(), DIFFERENCE_MAX);
-            return Err(Error::ExportDiffers { path, difference_max: largest, allowed });
-        }
+        let graph = rewrite::main_output(&again.graph)?;
+        let largest = judge.compare(graph, &again.weights, again.tokenizer.as_deref())?;
         let file = dir.join("model.safetensors");
         let bytes = std::fs::metadata(&file).map_err(Error::io(file))?.len() as usize;
         written.set((bytes, largest));
         Ok(())
     })?;
     let (bytes, difference_max) = written.get();
-    Ok(ExportSummary { bytes, golden: inputs.len(), difference_max, class: Some(class) })
+    Ok(judge.summary(bytes, difference_max, Some(class)))
 }
 
 /// Writes the adapter, reads it again onto its base, and compares before it appears.
@@ -174,22 +138,49 @@ fn peft_folder(
     bundle: &OpenBundle,
     model: &Model,
     out: &Path,
-    inputs: &[Input],
+    judge: &Judge<'_>,
 ) -> Result<ExportSummary, Error> {
-    let (manifest, want) = (&bundle.manifest, &bundle.manifest.golden.outputs);
     let largest = Cell::new(0.0);
     let (class, bytes) = peft::export(session, bundle, model, out, &|again| {
-        let tokenizer = again.tokenizer.as_deref();
-        let (graph, device) = (again.graph.clone(), session.device());
-        let d = difference(graph, &again.weights, tokenizer, manifest.clone(), device, inputs, want)?;
-        largest.set(d);
-        if d <= DIFFERENCE_MAX {
-            return Ok(());
-        }
-        Err(Error::ExportDiffers { path: out.into(), difference_max: d, allowed: DIFFERENCE_MAX })
+        largest.set(judge.compare(again.graph.clone(), &again.weights, again.tokenizer.as_deref())?);
+        Ok(())
     })?;
-    let (golden, difference_max) = (inputs.len(), largest.get());
-    Ok(ExportSummary { bytes, golden, difference_max, class: Some(class) })
+    Ok(judge.summary(bytes, largest.get(), Some(class)))
+}
+
+/// Holds what was written against the bundle's golden predictions.
+struct Judge<'a> {
+    /// The bundle's, with the preprocessing that is left outside of what was written.
+    manifest: Manifest,
+    inputs: Vec<Input>,
+    device: &'a Device,
+    /// For messages.
+    out: &'a Path,
+}
+
+impl Judge<'_> {
+    /// The largest difference of a prediction; too large a one is an error.
+    fn compare(&self, graph: Graph, weights: &Weights, tokenizer: Option<&[u8]>) -> Result<f32, Error> {
+        let predictor = Predictor::new(graph, weights, tokenizer, self.manifest.clone(), self.device)?;
+        let mut difference_max = 0.0f32;
+        let predicted = predictor.predict(&self.inputs, &|_| {})?;
+        for (got, want) in predicted.into_iter().zip(&self.manifest.golden.outputs) {
+            for (a, b) in got?.outputs.iter().zip(want) {
+                let d = (a - b).abs() / b.abs().max(1.0);
+                // A difference that is no number is too large as well.
+                difference_max = if d.is_nan() { f32::INFINITY } else { difference_max.max(d) };
+            }
+        }
+        if difference_max > DIFFERENCE_MAX {
+            let (path, allowed) = (self.out.into(), DIFFERENCE_MAX);
+            return Err(Error::ExportDiffers { path, difference_max, allowed });
+        }
+        Ok(difference_max)
+    }
+
+    fn summary(&self, bytes: usize, difference_max: f32, class: Option<String>) -> ExportSummary {
+        ExportSummary { bytes, golden: self.inputs.len(), difference_max, class }
+    }
 }
 
 /// Takes the normalisation out of the preprocessing, as part of a network.
@@ -206,35 +197,4 @@ fn without_normalising(preprocess: &mut Preprocess) -> Result<Normalise, Error> 
             "leave --with-preprocess away and tokenise with the bundle's tokenizer.json",
         )),
     }
-}
-
-/// The largest difference of predictions.
-fn difference(
-    graph: Graph,
-    weights: &Weights,
-    tokenizer: Option<&[u8]>,
-    manifest: headstart_bundle::Manifest,
-    device: &Device,
-    inputs: &[Input],
-    want: &[Vec<f32>],
-) -> Result<f32, Error> {
-    let predictor = Predictor::new(graph, weights, tokenizer, manifest, device)?;
-    let mut largest = 0.0f32;
-    for (got, want) in predictor.predict(inputs, &|_| {})?.into_iter().zip(want) {
-        for (a, b) in got?.outputs.iter().zip(want) {
-            let d = (a - b).abs() / b.abs().max(1.0);
-            largest = if d.is_nan() { f32::INFINITY } else { largest.max(d) };
-        }
-    }
-    Ok(largest)
-}
-
-/// The file appears by rename.
-fn write(out: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let dir = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::io(dir))?;
-    file.write_all(bytes).map_err(Error::io(out))?;
-    file.persist(out).map_err(|e| Error::Io { path: out.into(), source: e.error })?;
-    Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::fit::{FitOptions, check_bad};
 use crate::prefix::Prefix;
-use crate::{Error, Session, Source, run};
+use crate::{Error, Session, Source, by_rename};
 
 /// What `features` answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,6 +98,6 @@ pub fn features(
         let classes = serde_json::to_string(&dataset.classes).expect("a list of strings");
         safetensors::to_bytes(&tensors, &[("classes".into(), classes)])
     };
-    run::write(out, &bytes)?;
+    by_rename::write(out, &bytes)?;
     Ok(FeaturesSummary { n: features.len(), width: features.width, classes: dataset.classes, diagnostics })
 }

@@ -14,6 +14,8 @@
 
 mod auto;
 mod bench;
+mod bundled;
+mod by_rename;
 mod check;
 mod checkpoint;
 mod convert;
@@ -56,6 +58,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use export::{ExportFormat, ExportOptions, ExportSummary, export};
 pub use features::{FeaturesSummary, features};
 pub use fit::{FitOptions, Planned, default_out, fit, plan};
+pub use headstart_graph::thousands;
 pub use inspect::{
     ArchitectureFacts, DTypeFacts, FileFacts, GraphFacts, GroupFacts, Inspection, OnnxFacts, TapFacts,
     TensorFacts, inspect,

@@ -11,6 +11,7 @@ use headstart_graph::{Card, Graph, Preprocess, Weights};
 use headstart_zoo::{Rename, catalogue};
 use serde::Serialize;
 
+use crate::bundled::Bundled;
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
 use crate::source::{build_for, lay, unnamed};
 use crate::{Error, hub_folder};
@@ -286,21 +287,17 @@ fn hub(dir: &Path) -> Result<ModelFile, Error> {
 }
 
 fn bundle(dir: &Path) -> Result<ModelFile, Error> {
-    let bundle = headstart_bundle::open(dir)?;
-    let weights_path = bundle.dir.join("model.safetensors");
-    let tensors = load_weights(&weights_path)?;
-    let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
-        .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
+    let Bundled { bundle, model } = Bundled::open(dir)?;
     let m = &bundle.manifest;
     Ok(ModelFile {
         format: ModelFormat::Bundle,
-        network: Ok((graph, tensors.clone())),
-        tensors,
-        preprocess: Some(m.preprocess.clone()),
-        tokenizer: bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?,
-        labels: m.labels.clone(),
-        card: m.card.clone(),
-        files: vec![weights_path, dir.join("graph.json"), dir.join("headstart.json")],
+        network: Ok((model.graph, model.weights.clone())),
+        tensors: model.weights,
+        preprocess: Some(model.preprocess),
+        tokenizer: model.tokenizer,
+        labels: model.labels,
+        card: model.card,
+        files: vec![bundle.dir.join("model.safetensors"), dir.join("graph.json"), dir.join("headstart.json")],
         metadata: vec![("task".into(), m.task.clone()), ("name".into(), m.name.clone())],
         onnx: None,
         notes: vec![m.results.sentence.clone()],

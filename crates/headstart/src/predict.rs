@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use headstart_bundle::{GoldenInput, Manifest};
+use headstart_bundle::Manifest;
 use headstart_core::{Array, Input, Task};
 use headstart_data::DataError;
 use headstart_engine::Device;
 use headstart_graph::{Graph, Weights};
 
 use crate::Error;
+use crate::bundled::Bundled;
 use crate::predictions_csv::THRESHOLD;
 use crate::proof::most_probable;
 use crate::rival::outputs;
@@ -50,23 +51,12 @@ impl Predictor {
     /// Opens a bundle: checks every file's hash, loads the network and replays the golden predictions.  A bundle that
     /// does not predict what it predicted when it was sealed is refused.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, Error> {
-        let bundle = headstart_bundle::open(dir)?;
-        let weights = headstart_formats::load_weights(bundle.dir.join("model.safetensors"))?;
-        let graph: Graph = serde_json::from_slice(&bundle.read("graph.json")?)
-            .map_err(|e| Error::GraphJson { path: bundle.dir.join("graph.json"), message: e.to_string() })?;
-        let tokenizer = bundle.path("tokenizer.json").map(|_| bundle.read("tokenizer.json")).transpose()?;
+        let bundled = Bundled::open(dir)?;
+        let Bundled { bundle, model } = &bundled;
+        let tokenizer = model.tokenizer.as_deref();
         let predictor =
-            Predictor::new(graph, &weights, tokenizer.as_deref(), bundle.manifest.clone(), device)?;
-        let inputs: Vec<Input> = bundle
-            .manifest
-            .golden
-            .inputs
-            .iter()
-            .map(|input| match input {
-                GoldenInput::File(name) => Input::File(bundle.dir.join(name)),
-                GoldenInput::Text(text) => Input::Text(text.as_str().into()),
-            })
-            .collect();
+            Predictor::new(model.graph.clone(), &model.weights, tokenizer, bundle.manifest.clone(), device)?;
+        let inputs = bundled.golden_inputs();
         let got = predictor
             .predict(&inputs, &|_| {})?
             .into_iter()

@@ -1,7 +1,6 @@
 //! The run folder: what a fit leaves behind, every file by rename.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -9,6 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::Error;
+use crate::by_rename::{TEMPORARY, write};
 
 /// A run's folder while the run goes on.
 pub(crate) struct Run {
@@ -80,31 +80,6 @@ fn left_over(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
         drawn.is_some_and(|drawn| drawn.len() == 6 && drawn.bytes().all(|b| b.is_ascii_alphanumeric()))
     };
     Ok(fs::read_dir(dir)?.flatten().map(|e| e.path()).filter(is_temporary).collect())
-}
-
-/// How names of files begin that are not whole yet.
-const TEMPORARY: &str = ".tmp";
-
-/// Writes a file beside its place and renames it there, so that it is never seen half-written.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = (|| {
-        let mut file = visible_temporary(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    })();
-    written.map_err(Error::io(path))
-}
-
-/// A temporary file with the permissions that any new file of the user gets, not the private ones of a secret.
-fn visible_temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(dir)
 }
 
 /// Processor time of this process and its threads so far, in steps of 10 ms; none where the system does not say.

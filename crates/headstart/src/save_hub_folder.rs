@@ -8,7 +8,7 @@ use headstart_graph::{Model, Preprocess, Weights};
 use headstart_zoo::{HubExport, SentenceStep, hub_export};
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::{Error, by_rename};
 
 /// Names that tokenizers give their special tokens, by the role that transformers knows.
 const SPECIAL: [(&str, [&str; 2]); 5] = [
@@ -46,24 +46,14 @@ pub(crate) fn save_checked(
             "train from a folder in the hub's layout, or export another format",
         )
     })?;
-    if dir.exists() {
-        return Err(Error::request(
-            format!("{} exists", dir.display()),
-            "name a folder that is not there yet, or remove it",
-        ));
-    }
     let mut export = hub_export(&model.graph, source, &model.labels, &model.preprocess)?;
     if let (Some(problem), true) = (problem_type, export.modules.is_empty()) {
         export.config["problem_type"] = problem.into();
     }
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    // Deleted when dropped: on every error below, nothing stays behind.
-    let fresh = tempfile::Builder::new().prefix(".hub-").tempdir_in(parent).map_err(Error::io(parent))?;
-    write_all(model, &export, fresh.path())?;
-    check(fresh.path())?;
-    fs::rename(fresh.path(), dir).map_err(Error::io(dir))?;
-    let _ = fresh.keep();
+    by_rename::folder(dir, |fresh| {
+        write_all(model, &export, fresh)?;
+        check(fresh)
+    })?;
     Ok(if export.modules.is_empty() { export.class } else { "SentenceTransformer".into() })
 }
 

@@ -71,9 +71,11 @@ pub(crate) fn locate(session: &Session, name: &str) -> Result<PathBuf, Error> {
     if Path::new(name).exists() {
         return Ok(name.into());
     }
-    let Ok(entry) = catalogue().entry(name) else { return Ok(fetch(session, &specifier(name)?, None)?.path) };
-    let expected = entry.is_verified().then_some(entry.sha256.as_str());
-    Ok(fetch(session, &Spec::parse(&entry.origin)?, expected)?.path)
+    let fetched = match catalogue().entry(name) {
+        Ok(entry) => fetch_entry(session, entry)?,
+        Err(_) => fetch(session, &specifier(name)?, None)?,
+    };
+    Ok(fetched.path)
 }
 
 /// What is known of a source that the catalogue does not list.
@@ -89,9 +91,7 @@ pub(crate) fn card_of(name: &str, spec: &Spec, fetched: &Fetched) -> Card {
 }
 
 fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
-    let spec = Spec::parse(&entry.origin)?;
-    let expected = entry.is_verified().then_some(entry.sha256.as_str());
-    let fetched = fetch(session, &spec, expected)?;
+    let fetched = fetch_entry(session, entry)?;
     let mut card = entry.card()?;
     let (weights, tokenizer) = if fetched.path.is_dir() {
         let folder = HfFolder::open(&fetched.path)?;
@@ -192,6 +192,11 @@ fn without_missing_pooler(graph: Graph, weights: &Weights) -> Result<Graph, Erro
     let kept: Vec<_> = graph.outputs().iter().filter(|o| o.name != "pooler_output").cloned().collect();
     let has_pooler = kept.len() < graph.outputs().len();
     if missing && has_pooler && !kept.is_empty() { Ok(rewrite::cut_at(&graph, &kept)?) } else { Ok(graph) }
+}
+
+/// Fetches what the catalogue lists, and expects the hash that it names.
+pub(crate) fn fetch_entry(session: &Session, entry: &Entry) -> Result<Fetched, Error> {
+    fetch(session, &Spec::parse(&entry.origin)?, entry.is_verified().then_some(entry.sha256.as_str()))
 }
 
 /// Fetches with the session's progress.

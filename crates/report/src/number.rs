@@ -1,19 +1,7 @@
 //! Numbers as people read them.
 
 use headstart_core::Metric;
-
-/// `12,345`.
-pub(crate) fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
+pub(crate) use headstart_graph::thousands as count;
 
 /// `1 example`, `12,345 examples`, `3 classes`.
 pub(crate) fn counted(n: usize, noun: &str) -> String {

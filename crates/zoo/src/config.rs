@@ -115,7 +115,7 @@ fn from_timm(config: &Value, name: &str) -> Result<Configured, ZooError> {
     let mut graph = build(found.name, &options)?;
     if pretrained["tag"].as_str() != Some("tv_in1k") {
         // Of timm's files, only those from torchvision keep Inception's auxiliary head.
-        graph = rewrite::cut_at(&graph, &graph.outputs()[..1])?;
+        graph = rewrite::main_output(&graph)?;
     }
     Ok(Configured { graph, preprocess: Some(Preprocess::Image(image)), rename, labels: Vec::new() })
 }

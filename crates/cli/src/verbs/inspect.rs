@@ -1,6 +1,6 @@
 //! `inspect`: what a file or folder holds, as a page.
 
-use headstart::{ArchitectureFacts, Error, Inspection, Session, TensorFacts, inspect};
+use headstart::{ArchitectureFacts, Error, Inspection, Session, TensorFacts, inspect, thousands};
 
 use crate::args::InspectArgs;
 use crate::output;
@@ -37,12 +37,12 @@ fn page(found: &Inspection, with_tensors: bool) {
     }
     row("licence", found.licence.as_deref().unwrap_or("unknown"));
     let types: Vec<String> =
-        found.dtypes.iter().map(|(d, f)| format!("{} of {d}", grouped(f.n_parameters))).collect();
+        found.dtypes.iter().map(|(d, f)| format!("{} of {d}", thousands(f.n_parameters as usize))).collect();
     row(
         "parameters",
         &format!(
             "{} in {} tensors, {} ({})",
-            grouped(found.n_parameters),
+            thousands(found.n_parameters as usize),
             found.tensors.len(),
             size(found.n_bytes),
             types.join(", ")
@@ -75,7 +75,7 @@ fn graph(found: &Inspection) {
         for (name, shape) in &graph.outputs {
             row("makes", &format!("{name}: {shape}"));
         }
-        row("nodes", &format!("{}; {} numbers can learn", graph.n_nodes, grouped(graph.n_learned as u64)));
+        row("nodes", &format!("{}; {} numbers can learn", graph.n_nodes, thousands(graph.n_learned)));
         for tap in &graph.taps {
             let default = if tap.is_default { "  (the default)" } else { "" };
             row("tap", &format!("{} {}{default}", tap.node, tap.shape));
@@ -98,7 +98,7 @@ fn graph(found: &Inspection) {
 fn groups(found: &Inspection, with_tensors: bool) {
     println!("\n  {:<48} {:>8} {:>14} {:>10}", "group", "tensors", "parameters", "bytes");
     for g in &found.groups {
-        let n = grouped(g.n_parameters);
+        let n = thousands(g.n_parameters as usize);
         println!("  {:<48} {:>8} {n:>14} {:>10}", g.name, g.n_tensors, size(g.n_bytes));
     }
     if !with_tensors {
@@ -125,19 +125,6 @@ fn row(what: &str, text: &str) {
     println!("  {what:<11} {text}");
 }
 
-/// 1234567 → 1,234,567.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// Bytes as people say them, in powers of ten.
 fn size(bytes: u64) -> String {
     let b = bytes as f64;
@@ -157,7 +144,7 @@ mod tests {
     fn numbers_are_grouped_by_thousands() {
         assert_eq!(
             ["0", "999", "1,000", "12,345,678"],
-            [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(String::as_str)
+            [0, 999, 1000, 12_345_678].map(thousands).each_ref().map(String::as_str)
         );
         assert_eq!([size(999), size(1500), size(12_345_678)], ["999 B", "1.5 kB", "12.3 MB"]);
     }

@@ -27,6 +27,11 @@ pub fn cut(graph: &Graph, tap: Tap) -> Result<Graph, GraphError> {
     cut_at(&pooled, &[Output { name: "features".into(), value }])
 }
 
+/// The graph of the main output alone.
+pub fn main_output(graph: &Graph) -> Result<Graph, GraphError> {
+    cut_at(graph, &graph.outputs()[..1])
+}
+
 /// Keeps what the given outputs need.  Inputs that nothing reads go too.
 pub fn cut_at(graph: &Graph, outputs: &[Output]) -> Result<Graph, GraphError> {
     let mut needed = vec![false; graph.values.len()];

@@ -17,7 +17,7 @@ pub use adapt::{
     Adapter, AdapterKind, LoraSpec, adapt, adapted_weight, adapter_owner, merge, remove, start_magnitudes,
 };
 pub use append::{append, extend};
-pub use cut::{cut, cut_at};
+pub use cut::{cut, cut_at, main_output};
 pub use fold::fold;
 pub use freeze::{FreezeMask, Group, Part, group_of, groups, is_adapters, params_of};
 pub use frontier::{Divided, split_at_frontier};

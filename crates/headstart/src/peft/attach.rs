@@ -3,17 +3,15 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use headstart_formats::listing::list;
 use headstart_formats::peft::{PeftAdapter, PeftLayer};
 use headstart_formats::{AssignRules, HfFolder, assign};
-use headstart_graph::rewrite::{self, Adapter, adapt, adapted_weight, adapter_owner, merge};
+use headstart_graph::rewrite::{Adapter, adapt, adapted_weight, adapter_owner, merge};
 use headstart_graph::{Card, Graph, Model, Op, Weights};
 use headstart_zoo::{adapted_config, name_in_graph};
 
 use crate::source::Source;
 use crate::{Error, hub_folder};
-
-/// Names shown before the rest is only counted.
-const N_SHOWN: usize = 8;
 
 /// The folder of a base, read once for all adapters on it.
 pub(super) struct Base {
@@ -131,7 +129,7 @@ fn beside_layers(base: &Graph, adapter: &PeftAdapter, dir: &Path) -> Result<(Vec
     }
     if !nowhere.is_empty() {
         return Err(Error::request(
-            format!("{}: the base has no layers {}", dir.display(), listed(&nowhere)),
+            format!("{}: the base has no layers {}", dir.display(), list(&nowhere)),
             "the adapter was made for another network: name its base with --source",
         ));
     }
@@ -179,28 +177,13 @@ fn everything_named_is_there(
         return Ok(());
     }
     Err(Error::request(
-        format!(
-            "{}: target_modules names {}, for which there are no tensors",
-            dir.display(),
-            listed(&lacking)
-        ),
+        format!("{}: target_modules names {}, for which there are no tensors", dir.display(), list(&lacking)),
         "the file of the adapter's weights is incomplete, or belongs to another base",
     ))
-}
-
-fn listed(names: &[String]) -> String {
-    let more = names.len().saturating_sub(N_SHOWN);
-    let shown = names[..names.len() - more].join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// Whether two tensors are the same; those that share memory are not looked at.
 pub(super) fn same(a: &headstart_graph::Tensor, b: &headstart_graph::Tensor) -> bool {
     let in_one_place = a.bytes().as_ptr() == b.bytes().as_ptr() && a.bytes().len() == b.bytes().len();
     (in_one_place && a.shape() == b.shape() && a.dtype() == b.dtype()) || a == b
-}
-
-/// The graph of a network's main output alone.
-pub(super) fn main_output(graph: &Graph) -> Result<Graph, Error> {
-    Ok(rewrite::cut_at(graph, &graph.outputs()[..1])?)
 }

@@ -7,16 +7,16 @@ use std::path::Path;
 use headstart_bundle::OpenBundle;
 use headstart_formats::peft::{Modules, PeftAdapter, PeftConfig, PeftLayer};
 use headstart_formats::safetensors;
-use headstart_graph::rewrite::{AdapterKind, adapted_weight, adapter_owner};
+use headstart_graph::rewrite::{AdapterKind, adapted_weight, adapter_owner, main_output};
 use headstart_graph::{Graph, Model, Op, Weights};
 use headstart_source::{Origin, Spec};
 use headstart_zoo::{HubExport, catalogue, from_config, hub_export, name_in_graph, peft_task};
 
-use super::attach::{main_output, same};
+use super::attach::same;
 use super::{AdapterRecord, open_base};
 use crate::save_hub_folder::{write_modules, write_tokenizer};
 use crate::source::{Source, SourceOptions};
-use crate::{Error, Session};
+use crate::{Error, Session, by_rename};
 
 /// What an adapter's parameters are called behind the path of the layer that they stand beside.
 const TENSORS: [&str; 6] = [
@@ -52,35 +52,24 @@ pub(crate) fn export(
             "train from a folder in the hub's layout, or export another format",
         )
     })?;
-    if out.exists() {
-        return Err(Error::request(
-            format!("{} exists", out.display()),
-            "name a folder that is not there yet, or remove it",
-        ));
-    }
     let hub = hub_export(&merged.graph, config, &merged.labels, &merged.preprocess)?;
     let adapter = adapter(&record, &own, merged, &source, &hub, name)?;
 
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    // Deleted when dropped: on every error below, nothing stays behind.
-    let fresh = tempfile::Builder::new().prefix(".peft-").tempdir_in(parent).map_err(Error::io(parent))?;
-    let dir = fresh.path();
-    adapter.save(dir)?;
-    if !hub.modules.is_empty() {
-        write_modules(merged, &hub, dir)?;
-    }
-    write_tokenizer(merged, dir)?;
-    let readme = dir.join("README.md");
-    fs::write(&readme, page(&hub, &adapter, &merged.labels)).map_err(Error::io(&readme))?;
+    let bytes = by_rename::folder(out, |dir| {
+        adapter.save(dir)?;
+        if !hub.modules.is_empty() {
+            write_modules(merged, &hub, dir)?;
+        }
+        write_tokenizer(merged, dir)?;
+        let readme = dir.join("README.md");
+        fs::write(&readme, page(&hub, &adapter, &merged.labels)).map_err(Error::io(&readme))?;
 
-    let mut again = open_base(session, name)?.attach(&PeftAdapter::open(dir)?, dir)?.merged()?.model;
-    again.graph = main_output(&again.graph)?;
-    check(&again)?;
-    let file = dir.join("adapter_model.safetensors");
-    let bytes = fs::metadata(&file).map_err(Error::io(file))?.len() as usize;
-    fs::rename(dir, out).map_err(Error::io(out))?;
-    let _ = fresh.keep();
+        let mut again = open_base(session, name)?.attach(&PeftAdapter::open(dir)?, dir)?.merged()?.model;
+        again.graph = main_output(&again.graph)?;
+        check(&again)?;
+        let file = dir.join("adapter_model.safetensors");
+        Ok(fs::metadata(&file).map_err(Error::io(file))?.len() as usize)
+    })?;
     let is_class = hub.modules.is_empty();
     Ok((if is_class { format!("PeftModel on {}", hub.class) } else { "SentenceTransformer".into() }, bytes))
 }

@@ -12,7 +12,7 @@ use headstart_graph::Card;
 use headstart_source::Spec;
 use headstart_zoo::catalogue;
 
-use crate::source::{Source, card_of, fetch};
+use crate::source::{Source, card_of, fetch, fetch_entry};
 use crate::{Error, Session};
 use attach::Base;
 
@@ -86,10 +86,7 @@ fn open_base(session: &Session, name: &str) -> Result<Base, Error> {
 
 fn base_folder(session: &Session, name: &str) -> Result<(PathBuf, Card), Error> {
     let (fetched, card) = match catalogue().entry(name) {
-        Ok(entry) => {
-            let expected = entry.is_verified().then_some(entry.sha256.as_str());
-            (fetch(session, &Spec::parse(&entry.origin)?, expected)?, entry.card()?)
-        }
+        Ok(entry) => (fetch_entry(session, entry)?, entry.card()?),
         Err(_) => {
             let spec = Spec::parse(name)?;
             let fetched = fetch(session, &spec, None)?;

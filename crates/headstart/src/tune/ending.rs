@@ -2,7 +2,7 @@
 
 use headstart_core::{Array, Interpolation, TargetRows, TrainingPlan, Values};
 use headstart_engine::{Loss, Network};
-use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, merge};
+use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, main_output, merge};
 use headstart_graph::{Graph, Model, Output, Tensor, Weights};
 use headstart_train::{Lessons, interpolate, relation};
 
@@ -28,11 +28,6 @@ pub(super) fn merged(
         }
     }
     Ok((graph, weights))
-}
-
-/// Only the main output, and what it needs.
-pub(super) fn without_extra_outputs(graph: &Graph) -> Result<Graph, Error> {
-    Ok(cut_at(graph, &graph.outputs()[..1])?)
 }
 
 /// Mean loss on the examples of a part, by a network that takes what that part makes.
@@ -118,8 +113,7 @@ pub(super) fn source_relation(
 
 /// A trunk that was trained without a head gets one: the convex head, fitted on its features.
 pub(super) fn with_new_head(start: &Start<'_>, weights: &Weights) -> Result<(Graph, Weights), Error> {
-    let graph =
-        without_extra_outputs(&headstart_recipe::network(&start.model.graph, start.tap, start.plan)?)?;
+    let graph = main_output(&headstart_recipe::network(&start.model.graph, start.tap, start.plan)?)?;
     let head = graph.find("head")?;
     let features = graph.producer(head).expect("found by its path").inputs[0];
     let trunk = cut_at(&graph, &[Output { name: "features".into(), value: features }])?;

@@ -9,7 +9,7 @@ use headstart_core::{
     Targets, Task, TrainingPlan,
 };
 use headstart_engine::{Loss, fill_missing};
-use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, is_adapters, start_magnitudes};
+use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, is_adapters, main_output, start_magnitudes};
 use headstart_graph::{Graph, Model, Op, Output, Tensor, ValueId, Weights};
 use headstart_train::{ClassWeights, HeadFit, Outputs, TargetScale, TunedPass, mean};
 
@@ -20,7 +20,7 @@ use crate::rival::{in_original_unit, outputs};
 use crate::run::Run;
 use crate::runner::{Runner, View};
 use crate::{Error, Session};
-use ending::{interpolated, merged, valid_loss, validation, without_extra_outputs};
+use ending::{interpolated, merged, valid_loss, validation};
 use phase::RunningPhase;
 
 /// What a training starts from.
@@ -126,7 +126,7 @@ pub(crate) fn tune(
     let soup = mean(&kept.finished)?;
     let whole = whole_weights(&graph, &first, &soup)?;
     tuned.unmerged = unmerged(plan, &whole);
-    let (graph, ends) = (without_extra_outputs(&graph)?, [first, whole]);
+    let (graph, ends) = (main_output(&graph)?, [first, whole]);
     let mut merged =
         ends.into_iter().map(|w| merged(&graph, &w, &plan.adapters)).collect::<Result<Vec<_>, _>>()?;
     let (tuned_graph, tuned_weights) = merged.pop().expect("two were merged");
