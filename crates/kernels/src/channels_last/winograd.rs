@@ -6,8 +6,9 @@
 //! ```
 //!
 //! At each of the 36 positions the sum over channels is a product of matrices, `[tiles, c]·[c, o]`.  Both transforms work on
-//! vectors of channels.  Rounding is up to about ten times that of the direct sum, 10⁻⁶ of the largest value; filters are
-//! transformed in f64.
+//! vectors of channels.  Polynomials are evaluated at 0, ±3/4, ±3/2 and ∞: at the usual 0, ±1, ±2 and ∞ the largest error
+//! is four times as large (Barabasz, Anderson, Soodhalter and Gregg, 2020, on choosing points).  It is some 10⁻⁵ of the
+//! results' root mean square at most, ten times that of the direct sum; filters are transformed in f64.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -26,6 +27,9 @@ const SIDE: usize = 6;
 const OUT: usize = 4;
 /// Positions of a transformed tile.
 const POSITIONS: usize = SIDE * SIDE;
+/// Polynomials are evaluated at 0, ±`P`, ±`Q` and ∞.  Powers of both, and their products, are exact in f32.
+const P: f32 = 0.75;
+const Q: f32 = 1.5;
 
 /// A convolution by 3×3 filters that knows where it reads and writes.
 #[derive(Debug)]
@@ -227,18 +231,16 @@ impl Winograd {
 
 /// `G·g·Gᵀ` of every filter, as weights `[o, c]` for every position.
 fn transformed(weight: &[f32]) -> Vec<Vec<f32>> {
-    const G: [[f64; 3]; SIDE] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
+    let (p, q) = (f64::from(P), f64::from(Q));
+    // The filter's polynomial at a point, over the product of the point's distances from the others.
+    let at = |x: f64, distances: f64| [1.0, x, x * x].map(|power| power / distances);
+    let (of_p, of_q) = (2.0 * p * p * (p * p - q * q), 2.0 * q * q * (q * q - p * p));
+    let points =
+        [at(0.0, p * p * q * q), at(p, of_p), at(-p, of_p), at(q, of_q), at(-q, of_q), [0.0, 0.0, 1.0]];
     let mut by_position = vec![Vec::new(); POSITIONS];
     for g in weight.as_chunks::<9>().0 {
         for (i, values) in by_position.iter_mut().enumerate() {
-            let (row, col) = (G[i / SIDE], G[i % SIDE]);
+            let (row, col) = (points[i / SIDE], points[i % SIDE]);
             let at = |a: usize, b: usize| row[a] * f64::from(g[3 * a + b]) * col[b];
             let sum: f64 = (0..9).map(|tap| at(tap / 3, tap % 3)).sum();
             values.push(sum as f32);
@@ -355,18 +357,21 @@ unsafe fn transform_any<V: Vector>(from: &[*const f32; POSITIONS], c: usize, to:
 unsafe fn inner<V: Vector>(d: [V; SIDE]) -> [V; SIDE] {
     // SAFETY: by the caller.
     unsafe {
-        let [two, minus, four, less_four, less_five] = [2.0, -1.0, 4.0, -4.0, -5.0].map(|v| V::splat(v));
-        let a = d[4].add_product(d[2], less_four);
-        let b = d[3].add_product(d[1], less_four);
-        let e = d[4].add_product(d[2], minus);
-        let f = d[3].add_product(d[1], minus);
+        let splat = |v: f32| V::splat(v);
+        let (p2, q2) = (P * P, Q * Q);
+        // Even and odd powers of the polynomials that are 0 at all points but ±P, and but ±Q.
+        let a = d[4].add_product(d[2], splat(-q2));
+        let b = d[3].add_product(d[1], splat(-q2));
+        let e = d[4].add_product(d[2], splat(-p2));
+        let f = d[3].add_product(d[1], splat(-p2));
+        let (sum, product) = (splat(-p2 - q2), splat(p2 * q2));
         [
-            d[4].add_product(d[0], four).add_product(d[2], less_five),
-            a.add(b),
-            a.add_product(b, minus),
-            e.add_product(f, two),
-            e.add_product(f, V::splat(-2.0)),
-            d[5].add_product(d[1], four).add_product(d[3], less_five),
+            d[4].add_product(d[0], product).add_product(d[2], sum),
+            a.add_product(b, splat(P)),
+            a.add_product(b, splat(-P)),
+            e.add_product(f, splat(Q)),
+            e.add_product(f, splat(-Q)),
+            d[5].add_product(d[1], product).add_product(d[3], sum),
         ]
     }
 }
@@ -435,15 +440,14 @@ unsafe fn finish_any<V: Vector>(
 unsafe fn outer<V: Vector>(m: [V; SIDE]) -> [V; OUT] {
     // SAFETY: by the caller.
     unsafe {
-        let minus = V::splat(-1.0);
+        let splat = |v: f32| V::splat(v);
+        let (minus, zero) = (splat(-1.0), splat(0.0));
         let (a, b) = (m[1].add(m[2]), m[1].add_product(m[2], minus));
         let (e, f) = (m[3].add(m[4]), m[3].add_product(m[4], minus));
-        [
-            m[0].add(a).add(e),
-            b.add_product(f, V::splat(2.0)),
-            a.add_product(e, V::splat(4.0)),
-            b.add_product(f, V::splat(8.0)).add(m[5]),
-        ]
+        // Powers of the points times what was multiplied there.
+        let powers =
+            |to: V, x: V, y: V, n: i32| to.add_product(x, splat(P.powi(n))).add_product(y, splat(Q.powi(n)));
+        [m[0].add(a).add(e), powers(zero, b, f, 1), powers(zero, a, e, 2), powers(m[5], b, f, 3)]
     }
 }
 
