@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use headstart_core::{Array, Batch, Rng, Values};
+use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_engine::{
     Device, Frozen, Network, Sgd, cross_entropy, ctc_loss, last_axis_as_rows as rows, mean_square, span_loss,
 };
@@ -128,7 +128,7 @@ pub fn check(path: &Path) -> Result<Outcome, Box<dyn std::error::Error>> {
     let batch = input(&golden)?;
     // As a frozen prefix runs it: folded and, where that is possible, compiled.
     let (folded, folded_weights) = rewrite::fold(&graph, &weights)?;
-    let frozen = Frozen::load(folded, &folded_weights, &Device::cpu())?;
+    let frozen = Frozen::load(folded, &folded_weights, &Device::cpu(), Precision::F32)?;
     let (compiled, is_compiled) = (frozen.infer(&batch)?, frozen.is_compiled());
     drop((frozen, folded_weights));
     let mut network = Network::load(graph, &weights, &Device::cpu())?;

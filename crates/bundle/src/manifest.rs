@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headstart_core::{Comparison, Interval, Metric, Modality, Plan, Task, Verdict};
+use headstart_core::{Comparison, Interval, Metric, Modality, Plan, Precision, Task, Verdict};
 use headstart_graph::{Card, Preprocess};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub struct Manifest {
     pub labels: Vec<String>,
     /// From a file to the graph's inputs.
     pub preprocess: Preprocess,
+    /// What products of the network are computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// The run that made it.
     pub plan: Plan,
     /// What the sealed test split said of it.

@@ -24,6 +24,7 @@ fn manifest() -> Manifest {
         modality: Modality::Image,
         labels: classes.clone(),
         preprocess: Preprocess::Image(ImagePreprocess::imagenet(224, Resize::Squash, Filter::Bicubic)),
+        precision: Default::default(),
         plan: Plan {
             modality: Modality::Image,
             task: Default::default(),
@@ -35,6 +36,7 @@ fn manifest() -> Manifest {
             classes,
             seed: 7,
             split: SplitPlan { given: false, seed: 0, n_train: 80, n_valid: 0, n_test: 20 },
+            precision: Default::default(),
             head: HeadPlan {
                 kind: Default::default(),
                 scaling: Default::default(),

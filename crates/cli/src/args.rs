@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use headstart::{
-    ExportFormat, FitOptions, LoadOptions, ModelFileOptions, Recipe, Resume, SourceOptions, SplitName,
-    SplitOptions, hyper,
+    ExportFormat, FitOptions, LoadOptions, ModelFileOptions, Precision, PrecisionChoice, Recipe, Resume,
+    SourceOptions, SplitName, SplitOptions, hyper,
 };
 
 /// Transfer learning: a published network and your small labelled folder or table in, a proven and sealed model out.
@@ -86,7 +86,7 @@ pub(crate) struct BenchArgs {
     /// Tokens an example, for networks that read texts
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) tokens: usize,
-    /// Precision: f32 or bf16
+    /// What products are computed in: f32, bf16, and forward also int8 or auto
     #[arg(long, default_value = "f32", value_name = "D")]
     pub(crate) dtype: String,
     /// Runs that count; the median is reported
@@ -299,6 +299,10 @@ pub(crate) struct PlanArgs {
     /// Default: accuracy for classes, average_precision for labels, rmse for numbers
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
+    /// What products are computed in: f32, bf16 (a training's too), int8 (nothing trains), or auto: the fastest in which
+    /// features of the frozen network stay what they are in f32, as a sample shows
+    #[arg(long, default_value = "f32", value_name = "P")]
+    precision: PrecisionChoice,
     /// Seed of everything random but the split
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -482,7 +486,13 @@ impl PlanArgs {
         options.targets = self.targets.clone();
         options.unlabelled = self.unlabelled.clone();
         options.time_limit = self.time_limit;
-        options.settings = headstart::Settings::parse(self.settings.iter().map(String::as_str))?;
+        options.precision = self.precision;
+        let of_training = match self.precision {
+            PrecisionChoice::Fixed(Precision::Bf16) => Some("precision=bf16"),
+            _ => None,
+        };
+        let settings = of_training.into_iter().chain(self.settings.iter().map(String::as_str));
+        options.settings = headstart::Settings::parse(settings)?;
         Ok(options)
     }
 }

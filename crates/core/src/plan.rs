@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, Modality, Task, TrainingPlan};
+use crate::{Metric, Modality, Precision, Task, TrainingPlan};
 
 /// A whole run, decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Plan {
     pub seed: u64,
     /// How the data is divided.
     pub split: SplitPlan,
+    /// What products of the frozen network are computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// How the head is fitted.
     pub head: HeadPlan,
     /// How the network is trained; none where it stays frozen.

@@ -1,6 +1,7 @@
 //! How a network will be trained, decided before it runs: the part of a [`crate::Plan`] that fine-tuning adds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use headstart_graph::Graph;
 use headstart_graph::rewrite::{Adapter, Part, params_of};
@@ -120,7 +121,7 @@ pub enum Balance {
     Sampling,
 }
 
-/// What numbers products are computed in while the network trains.
+/// What numbers products are computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -129,6 +130,19 @@ pub enum Precision {
     F32,
     /// Factors are rounded to bf16 and summed in f32; weights and everything between products stay f32.
     Bf16,
+    /// Factors are rounded to 8-bit integers and summed in i32, for what does not learn: weights with a scale a filter,
+    /// inputs with a scale of their own where they are read together (Jacob et al., 2018).
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        })
+    }
 }
 
 /// What batch norm does while the network trains.

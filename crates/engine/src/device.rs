@@ -4,6 +4,7 @@ use std::fmt;
 
 use burn_dispatch::DispatchDevice;
 use burn_dispatch::devices::FlexDevice;
+use headstart_core::Precision;
 
 use crate::EngineError;
 
@@ -54,6 +55,17 @@ impl Device {
         self.name == "cpu"
     }
 
+    /// Whether it has instructions for products in a precision that are quicker than those in f32.
+    ///
+    /// ```
+    /// use headstart_core::Precision;
+    /// use headstart_engine::Device;
+    /// assert!(!Device::cpu().accelerates(Precision::F32));
+    /// ```
+    pub fn accelerates(&self, precision: Precision) -> bool {
+        self.is_cpu() && of_kernels(precision).is_accelerated()
+    }
+
     pub(crate) fn plain(&self) -> &DispatchDevice {
         &self.inner
     }
@@ -62,5 +74,14 @@ impl Device {
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+/// A precision as kernels name it.
+pub(crate) fn of_kernels(precision: Precision) -> headstart_kernels::Precision {
+    match precision {
+        Precision::F32 => headstart_kernels::Precision::F32,
+        Precision::Bf16 => headstart_kernels::Precision::Bf16,
+        Precision::Int8 => headstart_kernels::Precision::Int8,
     }
 }

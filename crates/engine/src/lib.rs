@@ -13,6 +13,7 @@ mod interpret;
 mod loss;
 mod network;
 mod optimiser;
+mod packed;
 mod tensor;
 
 pub use compiled::Frozen;

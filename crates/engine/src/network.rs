@@ -10,10 +10,12 @@ use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_graph::{
     Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
 };
+use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::gemm::Operands;
 
 use crate::interpret::constant::constant;
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
+use crate::packed::{Instead, pack};
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Optimiser};
 
@@ -48,6 +50,8 @@ pub struct Network {
     done_after: Vec<Vec<ValueId>>,
     /// What factors of products are rounded to.
     operands: Operands,
+    /// By node: what is done instead of interpreting it; empty in a network that learns.
+    instead: Vec<Option<Instead>>,
 }
 
 /// Elements of one value in a run; more would not fit into any machine.
@@ -74,17 +78,26 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        Ok(Network { graph, device: device.clone(), params, constants, done_after, operands: Operands::F32 })
+        let (device, operands) = (device.clone(), Operands::F32);
+        Ok(Network { graph, device, params, constants, done_after, operands, instead: Vec::new() })
     }
 
     /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
     /// operators, sums and gradients stay f32 (mixed precision; Micikevicius et al., 2018; Kalamkar et al., 2019, whose
-    /// bf16 needs no scaling of the loss).  Only the processor knows how; other devices stay with f32.
+    /// bf16 needs no scaling of the loss).  Only the processor knows how; other devices stay with f32.  Integers have no
+    /// gradients: a network that learns takes bf16 for them.
     pub fn products_in(&mut self, precision: Precision) {
         self.operands = match precision {
             Precision::F32 => Operands::F32,
-            Precision::Bf16 => Operands::Bf16,
+            Precision::Bf16 | Precision::Int8 => Operands::Bf16,
         };
+    }
+
+    /// The same network for inference alone: weights of linear layers are packed, in `precision`, and their parameters
+    /// dropped.
+    pub(crate) fn packed(mut self, precision: KernelPrecision) -> Result<Self, EngineError> {
+        self.instead = pack(&self.graph, &mut self.params, precision)?;
+        Ok(self)
     }
 
     /// The graph it runs.
@@ -297,6 +310,16 @@ impl Network {
             let node = &self.graph.nodes()[i];
             if let Some(constant) = &self.constants[i] {
                 values[node.output.index()] = Some(constant.clone());
+                continue;
+            }
+            if let Some(Some(instead)) = self.instead.get(i) {
+                let x = values[node.inputs[0].index()].clone();
+                for id in &self.done_after[i] {
+                    values[id.index()] = None;
+                }
+                if let Some((output, made)) = x.and_then(|x| instead.run(x)) {
+                    values[output.index()] = Some(made);
+                }
                 continue;
             }
             let inputs: Vec<T> = node

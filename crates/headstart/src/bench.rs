@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_core::{Array, Batch, Precision, Rng};
-use headstart_engine::{AdamW, Device, Frozen, LossInput, Network, cross_entropy, random_weights};
+use headstart_core::{Array, Batch, Precision, Rng, Values};
+use headstart_engine::{
+    AdamW, Device, EngineError, Frozen, LossInput, Network, cross_entropy, random_weights,
+};
 use headstart_graph::rewrite::fold;
 use headstart_graph::{Dim, Graph, Shape, multiply_adds};
 use headstart_kernels::{Isa, peak};
 use headstart_zoo::BuildOptions;
 use serde::Serialize;
 
-use crate::Error;
+use crate::precision::{NOISE_MAX, faster, noise_of};
 use crate::run::{cpu_seconds, peak_mb};
+use crate::{Error, PrecisionChoice};
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,7 +35,8 @@ pub struct BenchOptions {
     pub batch: usize,
     /// Tokens an example, for networks that read texts.
     pub tokens: usize,
-    /// Precision: `f32`, or `bf16` for products of factors that are rounded to it.
+    /// What products are computed in: `f32`, `bf16`, and of what does not learn `int8`, or `auto` for the fastest in which
+    /// this batch's outputs are those in f32, as `fit --precision auto` tests it.
     pub dtype: String,
     /// Runs that count, after two that do not.
     pub repeats: usize,
@@ -54,8 +58,10 @@ pub struct BenchReport {
     pub arch: String,
     /// Examples a batch.
     pub batch: usize,
-    /// Precision.
+    /// What was asked for.
     pub dtype: String,
+    /// What products were computed in.
+    pub precision: Precision,
     /// Threads.
     pub n_threads: usize,
     /// Examples a second, by the median run.
@@ -98,11 +104,12 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
             ));
         }
     }
-    let (precision, peak_of) = match options.dtype.as_str() {
-        "f32" => (Precision::F32, peak::Precision::F32),
-        "bf16" => (Precision::Bf16, peak::Precision::Bf16),
-        other => {
-            let message = format!("dtype `{other}` cannot be timed (f32, bf16)");
+    let choice = match (options.dtype.parse(), work) {
+        (Ok(choice @ PrecisionChoice::Fixed(Precision::F32 | Precision::Bf16)), _) => choice,
+        (Ok(choice), BenchWork::Forward) => choice,
+        _ => {
+            let message =
+                format!("dtype `{}` cannot be timed (f32, bf16; forward also int8, auto)", options.dtype);
             return Err(Error::request(message, "pass `--dtype f32`"));
         }
     };
@@ -112,15 +119,21 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let operations = 2.0 * passes * (options.batch as u64 * multiply_adds(&graph, options.tokens)) as f64;
     let batch = batch(&graph, options);
     let weights = random_weights(&graph, 0)?;
-    let mut timed = match work {
-        BenchWork::Forward if precision == Precision::F32 => {
+    let (mut timed, precision) = match work {
+        BenchWork::Forward => {
             let (graph, weights) = fold(&graph, &weights)?;
-            Timed::Frozen(Box::new(Frozen::load(graph, &weights, &Device::cpu())?))
+            let load = |precision| Frozen::load(graph.clone(), &weights, &Device::cpu(), precision);
+            let precision = match choice {
+                PrecisionChoice::Fixed(precision) => precision,
+                PrecisionChoice::Auto => fastest_harmless(&load, &batch)?,
+            };
+            (Timed::Frozen(Box::new(load(precision)?)), precision)
         }
-        _ => {
+        BenchWork::Step => {
+            let precision = if options.dtype == "bf16" { Precision::Bf16 } else { Precision::F32 };
             let mut network = Network::load(graph, &weights, &Device::cpu())?;
             network.products_in(precision);
-            Timed::Network(network)
+            (Timed::Network(network), precision)
         }
     };
     drop(weights);
@@ -128,12 +141,11 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
     let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..options.repeats + 2 {
-        peaks.push(peak::measure(peak_of, Isa::best(), Duration::from_millis(50)));
+        peaks.push(peak_of_cores(precision));
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
-        match (&mut timed, work) {
-            (Timed::Frozen(network), _) => drop(network.infer(&batch)?),
-            (Timed::Network(network), BenchWork::Forward) => drop(network.infer(&batch)?),
-            (Timed::Network(network), BenchWork::Step) => {
+        match &mut timed {
+            Timed::Frozen(network) => drop(network.infer(&batch)?),
+            Timed::Network(network) => {
                 let loss = |i: LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
                 network.step(&batch, &|_| true, &loss, &mut optimiser, &mut rng)?;
             }
@@ -149,6 +161,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         arch: options.arch.clone(),
         batch: options.batch,
         dtype: options.dtype.clone(),
+        precision,
         n_threads: rayon::current_num_threads(),
         items_per_s: options.batch as f64 / seconds,
         seconds,
@@ -158,6 +171,38 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         share: operations / seconds / peak,
         peak_mb: peak_mb(),
     })
+}
+
+/// What the cores can do in a precision, or in f32 where they have nothing quicker.
+fn peak_of_cores(precision: Precision) -> f64 {
+    let precision = match precision {
+        _ if !Device::cpu().accelerates(precision) => headstart_kernels::Precision::F32,
+        Precision::F32 => headstart_kernels::Precision::F32,
+        Precision::Bf16 => headstart_kernels::Precision::Bf16,
+        Precision::Int8 => headstart_kernels::Precision::Int8,
+    };
+    peak::measure(precision, Isa::best(), Duration::from_millis(50))
+}
+
+fn fastest_harmless(
+    load: &dyn Fn(Precision) -> Result<Frozen, EngineError>,
+    batch: &Batch,
+) -> Result<Precision, Error> {
+    let outputs = |precision| -> Result<(Vec<f32>, usize), Error> {
+        let array = load(precision)?.infer(batch)?;
+        let width = array.shape[1..].iter().product();
+        match array.values {
+            Values::F32(values) => Ok((values, width)),
+            Values::I64(_) => unreachable!("a network's output is f32"),
+        }
+    };
+    let (want, width) = outputs(Precision::F32)?;
+    for precision in faster(&Device::cpu()) {
+        if noise_of(&want, &outputs(precision)?.0, width) <= NOISE_MAX {
+            return Ok(precision);
+        }
+    }
+    Ok(Precision::F32)
 }
 
 /// A network that learns, or never will.
@@ -216,7 +261,10 @@ mod tests {
             bench(BenchWork::Forward, &options).expect_err("refused").to_string()
         };
         assert_eq!(with(|o| o.batch = 0), "--batch is 0 (1 to 4096)");
-        assert_eq!(with(|o| o.dtype = "f8".into()), "dtype `f8` cannot be timed (f32, bf16)");
+        assert_eq!(
+            with(|o| o.dtype = "f8".into()),
+            "dtype `f8` cannot be timed (f32, bf16; forward also int8, auto)"
+        );
         assert!(with(|o| o.arch = "resnet19".into()).contains("resnet18"));
     }
 }

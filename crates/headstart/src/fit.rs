@@ -7,13 +7,14 @@ use headstart_core::{
 };
 use headstart_data::{Augmentation, LoadOptions, Preparer, SplitOptions};
 use headstart_graph::Preprocess;
-use headstart_graph::rewrite::{Tap, cut, tap_at};
+use headstart_graph::rewrite::{Tap, tap_at};
 use headstart_recipe::{Facts, Recipe, Settings};
 use headstart_train::{HeadFit, predict_head};
 
 use crate::auto;
 use crate::checkpoint::CheckpointFile;
 use crate::forecast::forecast;
+use crate::precision::{self, PrecisionChoice};
 use crate::prefix::{Extracted, Prefix};
 use crate::proof::Proof;
 use crate::rival::Rival;
@@ -40,6 +41,8 @@ pub struct FitOptions {
     pub split: SplitOptions,
     /// What the verdict compares; the task's default if none.
     pub metric: Option<Metric>,
+    /// What products of the frozen network are computed in.
+    pub precision: PrecisionChoice,
     /// Seed of everything random but the split.
     pub seed: u64,
     /// How many times the cost of the features the rival from random weights may cost; 0 declines it.
@@ -71,6 +74,7 @@ impl FitOptions {
             load: LoadOptions::default(),
             split: SplitOptions::default(),
             metric: None,
+            precision: PrecisionChoice::default(),
             seed: 0,
             baseline_budget: 5.0,
             settings: Settings::default(),
@@ -101,13 +105,6 @@ pub(crate) struct Prepared {
     pub(crate) unlabelled: Option<Dataset>,
 }
 
-impl Prepared {
-    /// The frozen part of a probe: everything before the tap.
-    fn prefix(&self, session: &Session) -> Result<Prefix, Error> {
-        Prefix::new(session, &self.source.model, &cut(&self.source.model.graph, self.tap)?)
-    }
-}
-
 /// What recipes are told, besides network and classes.
 pub(crate) struct Known {
     train_counts: Vec<usize>,
@@ -117,6 +114,7 @@ pub(crate) struct Known {
     n_unlabelled: usize,
     /// `none`, or empty for the recipe's own.
     augmentation: String,
+    pub(crate) precision: precision::Decided,
 }
 
 impl Known {
@@ -153,7 +151,9 @@ impl Known {
             n_unlabelled: self.n_unlabelled,
             settings: options.settings.clone(),
         };
-        Ok(recipe.plan(&facts)?)
+        let mut plan = recipe.plan(&facts)?;
+        self.precision.record(&mut plan);
+        Ok(plan)
     }
 }
 
@@ -169,10 +169,11 @@ pub struct Planned {
 
 /// Decides a run.  Nothing is fitted; a little of everything is tried, to tell what the run will cost.
 pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Planned, Error> {
-    let prepared = prepare(session, data, options)?;
+    let mut prepared = prepare(session, data, options)?;
+    let prefix = precision::prefix(session, &mut prepared, options.precision)?;
     let forecast = match options.recipe {
         Recipe::Auto => None,
-        _ => Some(forecast_of(session, &prepared, &prepared.prefix(session)?, options)?.0),
+        _ => Some(forecast_of(session, &prepared, &prefix, options)?.0),
     };
     Ok(Planned { plan: prepared.plan, forecast })
 }
@@ -217,8 +218,8 @@ fn forecast_of(
 /// Fits, proves and seals; leaves a run folder at `out`.
 pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
     let run = Run::create(out)?;
-    let prepared = prepare(session, data, options)?;
-    let prefix = prepared.prefix(session)?;
+    let mut prepared = prepare(session, data, options)?;
+    let prefix = precision::prefix(session, &mut prepared, options.precision)?;
     let seconds_prepared = run.seconds();
     let (forecast, tried) = match options.recipe {
         Recipe::Auto => (None, Extracted::default()),
@@ -437,6 +438,7 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
         sequence: if modality == Modality::Text { tokens_mean(&preparer, &sample) } else { 1 },
         n_unlabelled: unlabelled.as_ref().map_or(0, |u| u.examples.len()),
         augmentation,
+        precision: precision::Decided::default(),
     };
     let plan = known.plan(options.recipe, options, &dataset, &source)?;
     let tap = match &options.tap {

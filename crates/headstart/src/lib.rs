@@ -33,6 +33,7 @@ mod lessons;
 mod model_file;
 mod onnx_source;
 mod peft;
+mod precision;
 mod predict;
 mod predictions_csv;
 mod prefix;
@@ -65,6 +66,7 @@ pub use inspect::{
 };
 pub use model_file::{ModelFileOptions, ModelFormat};
 pub use peft::AdapterSet;
+pub use precision::PrecisionChoice;
 pub use predict::{Prediction, Predictor};
 pub use record::FitSummary;
 pub use save_hub_folder::save_hub_folder;
@@ -74,8 +76,8 @@ pub use tune::Resume;
 pub use verify::{Verification, verify};
 
 pub use headstart_core::{
-    Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, SplitName, Task, TrainingPlan,
-    UnknownName, Verdict,
+    Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, Precision, SplitName, Task,
+    TrainingPlan, UnknownName, Verdict,
 };
 pub use headstart_data::{LoadOptions, SplitOptions};
 pub use headstart_engine::Device;

@@ -74,7 +74,8 @@ impl Predictor {
         manifest: Manifest,
         device: &Device,
     ) -> Result<Self, Error> {
-        let runner = Runner::new(&graph, weights, &manifest.preprocess, tokenizer, device)?;
+        let Manifest { preprocess, precision, .. } = &manifest;
+        let runner = Runner::new(&graph, weights, preprocess, tokenizer, device, *precision)?;
         Ok(Predictor { runner, manifest })
     }
 

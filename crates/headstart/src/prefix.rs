@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use headstart_core::{Dataset, Diagnostic, Features};
+use headstart_core::{Dataset, Diagnostic, Features, Precision};
 use headstart_data::Augmentation;
 use headstart_graph::{Graph, Model};
 
@@ -18,6 +18,8 @@ const SEGMENT: usize = 1024;
 
 /// The frozen part of a network with its cache.
 pub(crate) struct Prefix {
+    /// What its products are computed in.
+    pub(crate) precision: Precision,
     pub(crate) runner: Runner,
     cache: PrefixCache,
 }
@@ -57,10 +59,20 @@ pub(crate) struct Rows {
 impl Prefix {
     /// Loads the prefix `graph` of a model.
     pub(crate) fn new(session: &Session, model: &Model, graph: &Graph) -> Result<Self, Error> {
-        let tokenizer = model.tokenizer.as_deref();
-        let runner = Runner::new(graph, &model.weights, &model.preprocess, tokenizer, &session.device)?;
+        Self::with_products_in(Precision::F32, session, model, graph)
+    }
+
+    /// The same with products in another precision.
+    pub(crate) fn with_products_in(
+        precision: Precision,
+        session: &Session,
+        model: &Model,
+        graph: &Graph,
+    ) -> Result<Self, Error> {
+        let (tokenizer, device) = (model.tokenizer.as_deref(), &session.device);
+        let runner = Runner::new(graph, &model.weights, &model.preprocess, tokenizer, device, precision)?;
         let cache = session.features.prefix(runner.key());
-        Ok(Prefix { runner, cache })
+        Ok(Prefix { precision, runner, cache })
     }
 
     /// The same with views augmented so.

@@ -7,8 +7,8 @@ use headstart_bundle::{
     GOLDEN_TOLERANCE, Golden, GoldenInput, Manifest, Provenance, Results, golden_inputs_image, golden_texts,
 };
 use headstart_core::{
-    Dataset, Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, SplitName, Targets, Task,
-    Verdict,
+    Dataset, Diagnostic, Forecast, Input, Metric, Modality, NumberSummary, Plan, Precision, SplitName,
+    Targets, Task, Verdict,
 };
 use headstart_formats::safetensors;
 use headstart_graph::rewrite::{HeadSpec, Tap, graft};
@@ -134,6 +134,9 @@ pub(crate) fn leave(
     let best = proof.best_baseline().map(|c| c.baseline.clone());
     let fallback = best.filter(|_| proof.verdict == Verdict::Hurt && !options.keep_transfer);
     let network = winner(options, fitted, fallback.as_deref(), rival.as_mut())?;
+    // As for the features that the head was fitted to.  How a trained network or a rival fares in fewer bits was not measured.
+    let precision =
+        if fitted.tuned.is_some() || fallback.is_some() { Precision::F32 } else { plan.precision };
     let manifest = Manifest {
         format: headstart_bundle::FORMAT,
         name: model_name(&dataset.path, plan),
@@ -141,6 +144,7 @@ pub(crate) fn leave(
         modality: plan.modality,
         labels: dataset.classes.clone(),
         preprocess: network.preprocess.clone(),
+        precision,
         plan: plan.clone(),
         results: Results {
             n_test: proof.metrics.n(),
@@ -157,12 +161,12 @@ pub(crate) fn leave(
         provenance: Provenance {
             headstart: env!("CARGO_PKG_VERSION").into(),
             data_blake3: dataset.hash().to_hex().to_string(),
-            device: format!("{}-f32", session.device),
+            device: format!("{}-{precision}", session.device),
         },
         golden: Golden {
             inputs: Vec::new(),
             outputs: Vec::new(),
-            tolerance: tolerance(fitted.train_targets),
+            tolerance: tolerance(fitted.train_targets, precision),
         },
         files: BTreeMap::new(),
     };
@@ -308,11 +312,13 @@ fn constant_bias(train: &Targets, k: usize) -> Vec<f32> {
     }
 }
 
-/// How far golden predictions may be off: numbers by a share of their spread.
-fn tolerance(train: &Targets) -> f32 {
+/// How far golden predictions may be off: numbers by a share of their spread.  In fewer bits than f32, what is the last bit on
+/// one machine may be a step of rounding on another.
+fn tolerance(train: &Targets, precision: Precision) -> f32 {
+    let tolerance = if precision == Precision::F32 { GOLDEN_TOLERANCE } else { 10.0 * GOLDEN_TOLERANCE };
     match train.task() {
-        Task::Regression => GOLDEN_TOLERANCE * TargetScale::of(train).std as f32,
-        Task::Classification | Task::MultiLabel => GOLDEN_TOLERANCE,
+        Task::Regression => tolerance * TargetScale::of(train).std as f32,
+        Task::Classification | Task::MultiLabel => tolerance,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use headstart_core::{Input, Values};
+use headstart_core::{Input, Precision, Values};
 use headstart_data::{Augmentation, DataError, Prepared, Preparer};
 use headstart_engine::{Device, Frozen};
 use headstart_graph::rewrite::fold;
@@ -19,7 +19,7 @@ const TEXT_BATCH: usize = 16;
 const IMAGES_A_THREAD: usize = 16;
 /// Names the way in which features are computed.  One that changes their bits gets a new number, so that no cache mixes
 /// the old with the new.
-const NUMERICS: u32 = 3;
+const NUMERICS: u32 = 4;
 
 /// Runs a network that will not learn any more.
 pub(crate) struct Runner {
@@ -48,16 +48,17 @@ impl Runner {
         preprocess: &Preprocess,
         tokenizer: Option<&[u8]>,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, Error> {
         let (graph, weights) = fold(graph, weights)?;
         let width = graph.value(graph.output()).shape.width().unwrap_or(0);
         let preparer = Preparer::new(preprocess, tokenizer)?;
         let mut h = blake3::Hasher::new();
         h.update(env!("CARGO_PKG_VERSION").as_bytes()).update(&NUMERICS.to_le_bytes());
-        h.update(device.to_string().as_bytes());
+        h.update(device.to_string().as_bytes()).update(precision.to_string().as_bytes());
         h.update(graph.hash().as_bytes()).update(weights.hash().as_bytes());
         h.update(format!("{preprocess:?}").as_bytes()).update(tokenizer.unwrap_or_default());
-        let network = Frozen::load(graph, &weights, device)?;
+        let network = Frozen::load(graph, &weights, device, precision)?;
         let is_text = matches!(preprocess, Preprocess::Text(_));
         let (device, augmentation) = (device.clone(), Augmentation::none());
         Ok(Runner { network, preparer, device, is_text, width, key: h.finalize(), augmentation })

@@ -6,7 +6,7 @@ use headstart_data::{LoadOptions, SplitOptions};
 use headstart_recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, FitOptions, Session, SourceOptions, fit};
+use crate::{Error, FitOptions, PrecisionChoice, Session, SourceOptions, fit};
 
 /// What was asked of a run: `request.json` in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub(crate) struct Request {
     load: LoadOptions,
     split: SplitOptions,
     metric: Option<headstart_core::Metric>,
+    #[serde(default)]
+    precision: PrecisionChoice,
     seed: u64,
     baseline_budget: f64,
     settings: headstart_recipe::Settings,
@@ -43,6 +45,7 @@ impl Request {
             load: options.load.clone(),
             split: options.split,
             metric: options.metric,
+            precision: options.precision,
             seed: options.seed,
             baseline_budget: options.baseline_budget,
             settings: options.settings.clone(),
@@ -62,6 +65,7 @@ impl Request {
         options.load = self.load.clone();
         options.split = self.split;
         options.metric = self.metric;
+        options.precision = self.precision;
         options.seed = self.seed;
         options.baseline_budget = self.baseline_budget;
         options.settings = self.settings.clone();

@@ -1,11 +1,11 @@
 //! How fast layers of convolutional networks are on one thread, beside the peak that is measured in the same run.
 //!
-//! `cargo run --release -p headstart-kernels --example channels_last [EXAMPLES]`
+//! `cargo run --release -p headstart-kernels --example channels_last [EXAMPLES] [f32|bf16|int8]`
 
 use std::time::{Duration, Instant};
 
 use headstart_kernels::channels_last::{Convolution, Depthwise, Finish, View, Winograd};
-use headstart_kernels::{Floats, Isa, Window, peak};
+use headstart_kernels::{Floats, Isa, Precision, Window, peak};
 
 /// Height and width, channels, filters (0 is depthwise), kernel, stride.
 const LAYERS: [[usize; 5]; 17] = [
@@ -30,6 +30,11 @@ const LAYERS: [[usize; 5]; 17] = [
 
 fn main() {
     let n = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(4);
+    let precision = match std::env::args().nth(2).as_deref() {
+        Some("bf16") => Precision::Bf16,
+        Some("int8") => Precision::Int8,
+        _ => Precision::F32,
+    };
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool");
     let finish = Finish { clamp: [0.0, 6.0], ..Finish::default() };
     let mut top = 0.0f64;
@@ -51,17 +56,17 @@ fn main() {
         let views = [from, to];
         let layer = if o == 0 {
             Layer::Depthwise(Depthwise::new(&weight, None, window, views, finish))
-        } else if Winograd::pays(&window, o) {
+        } else if precision == Precision::F32 && Winograd::pays(&window, o) {
             Layer::Winograd(Winograd::new(&weight, None, window, views, None, finish))
         } else {
-            Layer::Direct(Convolution::new(&weight, None, window, views, None, finish))
+            Layer::Direct(Convolution::new(precision, &weight, None, window, views, None, finish))
         };
         let [h, w] = window.out();
         let flops = 2.0 * (weight.len() * n * h * w) as f64;
         // The least of many short runs: between two of them, others may have the core.
         let mut best = f64::MAX;
         for _ in 0..10 {
-            top = top.max(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(1)));
+            top = top.max(peak::measure(precision, Isa::best(), Duration::from_millis(1)));
             for _ in 0..10 {
                 let start = Instant::now();
                 layer.run(&mut arena, n);

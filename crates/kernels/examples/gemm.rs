@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_kernels::gemm::{Activations, Epilogue, Matrix, Operands, Weights, gemm_int8, gemm_of};
-use headstart_kernels::peak::Precision;
-use headstart_kernels::{Isa, peak};
+use headstart_kernels::channels_last::Linear;
+use headstart_kernels::gemm::{Epilogue, Matrix, Operands, gemm_of};
+use headstart_kernels::{Activation, Isa, Precision, peak};
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
@@ -16,7 +16,7 @@ fn main() {
         let a = vec![0.5f32; m * k];
         let b = vec![0.25f32; k * n];
         let mut y = vec![0.0f32; m * n];
-        let has_bf16 = Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
+        let has = |precision: &Precision| *precision == Precision::F32 || precision.is_accelerated();
         let products = [
             ("a·b", Matrix::new(&a, [m, k], k), Matrix::new(&b, [k, n], n)),
             ("a·bᵀ", Matrix::new(&a, [m, k], k), Matrix::new(&b, [n, k], k).transpose()),
@@ -24,12 +24,11 @@ fn main() {
         ];
         let f32s = products.map(|(name, a, b)| (name, Precision::F32, a, b));
         let bf16s = products.map(|(name, a, b)| (name, Precision::Bf16, a, b));
-        if Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
-            let (x, weight) = (Activations::quantise(&a, k), Weights::quantise(&b, k));
-            let mut run = || gemm_int8(&x, &weight, &mut y, &Epilogue::default());
-            time("a·bᵀ", Precision::Int8, [m, n, k], &mut run);
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8].into_iter().filter(has) {
+            let layer = Linear::new(precision, &b, None, k, Activation::Identity);
+            time("a·bᵀ, b packed", precision, [m, n, k], &mut || layer.run(&a, &mut y));
         }
-        for (name, precision, a, b) in f32s.into_iter().chain(bf16s.into_iter().filter(|_| has_bf16)) {
+        for (name, precision, a, b) in f32s.into_iter().chain(bf16s.into_iter().filter(|p| has(&p.1))) {
             let operands = if precision == Precision::F32 { Operands::F32 } else { Operands::Bf16 };
             let mut run = || gemm_of(operands, a, b, &mut y, n, false, &Epilogue::default());
             time(name, precision, [m, n, k], &mut run);

@@ -20,12 +20,14 @@ mod lanes;
 pub mod layer_norm;
 pub mod peak;
 mod phases;
+mod precision;
 mod simd;
 pub mod softmax;
 mod window;
 
 pub use activation::Activation;
 pub use aligned::Floats;
+pub use precision::Precision;
 pub use simd::Isa;
 pub use window::Window;
 

@@ -8,25 +8,14 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::Isa;
-
-/// What is multiplied, and what it is summed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 in f32.
-    F32,
-    /// Pairs of bf16 in f32.
-    Bf16,
-    /// Groups of four 8-bit integers in i32.
-    Int8,
-}
+use crate::{Isa, Precision};
 
 /// Operations a second of all threads of the pool together, a multiplication and an addition counting as two; measured
 /// for about `time` on the instructions `isa`.
 ///
 /// ```
-/// use headstart_kernels::{Isa, peak};
-/// let flops = peak::measure(peak::Precision::F32, Isa::best(), std::time::Duration::from_millis(5));
+/// use headstart_kernels::{Isa, Precision, peak};
+/// let flops = peak::measure(Precision::F32, Isa::best(), std::time::Duration::from_millis(5));
 /// assert!(flops > 1e8);
 /// ```
 pub fn measure(precision: Precision, isa: Isa, time: Duration) -> f64 {
@@ -60,12 +49,7 @@ fn operations(precision: Precision, isa: Isa) -> f64 {
         Isa::Avx2 => 8,
         Isa::Avx512 => 16,
     };
-    let products = match precision {
-        Precision::F32 => 1,
-        Precision::Bf16 => 2,
-        Precision::Int8 => 4,
-    };
-    (ROUNDS * CHAINS * lanes * products * 2) as f64
+    (ROUNDS * CHAINS * lanes * precision.factors_a_word() * 2) as f64
 }
 
 fn chains(precision: Precision, isa: Isa) {

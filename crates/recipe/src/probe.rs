@@ -46,6 +46,7 @@ pub(crate) fn plan(facts: &Facts<'_>) -> Result<Plan, RecipeError> {
         classes: facts.classes.to_vec(),
         seed: facts.seed,
         split: facts.split.clone(),
+        precision: Default::default(),
         head: HeadPlan {
             kind: Default::default(),
             scaling: Scaling::Common,

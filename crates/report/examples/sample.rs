@@ -262,6 +262,7 @@ fn plan(s: &Spec, classes: &[String], counts: &[ClassCounts]) -> Plan {
             n_valid: counts.iter().map(|c| c.n_valid).sum(),
             n_test: counts.iter().map(|c| c.n_test).sum(),
         },
+        precision: Default::default(),
         head: HeadPlan { kind: Default::default(), scaling: Default::default(), l2_candidates: vec![1e-4; 9], n_folds: 5, class_weights: false },
         training: None,
         baseline: Some(BaselinePlan {

@@ -11,6 +11,7 @@ use crate::number::{counted, score as value};
 /// # let plan = Plan { modality: Modality::Image, task: Task::Classification, metric: Metric::Accuracy, recipe: "probe".into(), source: "s".into(), tap: "t".into(),
 /// #     feature_width: 2, classes: vec!["a".into(), "b".into()], seed: 0,
 /// #     split: SplitPlan { given: true, seed: 0, n_train: 9, n_valid: 0, n_test: 4 },
+/// #     precision: Default::default(),
 /// #     head: HeadPlan { kind: Default::default(), scaling: Default::default(), l2_candidates: vec![], n_folds: 2, class_weights: false },
 /// #     training: None, baseline: None, unused_weights: vec![], groups: vec![], notes: vec![] };
 /// let majority = Comparison { baseline: "majority".into(), score: 0.5, gain: 0.5, gain_ci95: [0.1, 0.8].into() };

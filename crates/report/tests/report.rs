@@ -34,6 +34,7 @@ fn report(classes: &[&str], words: &str) -> ReportData {
         classes: classes.clone(),
         seed: 7,
         split: SplitPlan { given: false, seed: 0, n_train: 8, n_valid: 0, n_test: 4 },
+        precision: Default::default(),
         head: HeadPlan {
             kind: Default::default(),
             scaling: Default::default(),

@@ -2,14 +2,15 @@
 
 use std::sync::Mutex;
 
-use headstart_core::{Array, Batch, Values};
+use headstart_core::{Array, Batch, Precision, Values};
 use headstart_graph::{Graph, Weights};
-use headstart_kernels::Floats;
 use headstart_kernels::channels_last::{export, import, transfer};
+use headstart_kernels::{Floats, Precision as KernelPrecision};
 use rayon::prelude::*;
 
 use super::fusion::fuse;
 use super::part::{Part, parted};
+use crate::device::of_kernels;
 use crate::network::{check_weights, input};
 use crate::{Device, EngineError, Network};
 
@@ -20,7 +21,7 @@ const GROUP: usize = 4;
 /// A network for inference alone: on the processor compiled where it can be, interpreted elsewhere.
 ///
 /// ```
-/// use headstart_core::{Array, Batch};
+/// use headstart_core::{Array, Batch, Precision};
 /// use headstart_engine::{Device, Frozen, Network, random_weights};
 /// use headstart_graph::{Conv, GraphBuilder};
 ///
@@ -32,7 +33,7 @@ const GROUP: usize = 4;
 /// let y = b.linear("fc", x, 2)?;
 /// let graph = b.finish([("logits", y)])?;
 /// let weights = random_weights(&graph, 0)?;
-/// let frozen = Frozen::load(graph, &weights, &Device::cpu())?;
+/// let frozen = Frozen::load(graph, &weights, &Device::cpu(), Precision::F32)?;
 /// assert!(frozen.is_compiled());
 /// let logits = frozen.infer(&Batch::image(Array::f32(&[5, 3, 8, 8], vec![0.5; 5 * 192])))?;
 /// assert_eq!(logits.shape, [5, 2]);
@@ -54,18 +55,30 @@ enum Way {
 impl Frozen {
     /// Compiles a graph, or loads it to be interpreted.  Batch norms and dropout are best folded before
     /// ([`headstart_graph::rewrite::fold`]).  Every parameter must have weights of its shape.
-    pub fn load(graph: Graph, weights: &Weights, device: &Device) -> Result<Self, EngineError> {
+    ///
+    /// Products are in `precision` where that pays: in convolutions of compiled networks, and in linear layers; what lies
+    /// between them is f32.  Other devices than the processor stay with f32.
+    pub fn load(
+        graph: Graph,
+        weights: &Weights,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, EngineError> {
         check_weights(&graph, weights)?;
+        let precision = of_kernels(precision);
         let compiled = if device.is_cpu() {
-            Compiled::new(&graph, weights)?
+            Compiled::new(&graph, weights, precision)?
         } else {
             Err(format!("{device} interprets"))
         };
         let way = match compiled {
             Ok(compiled) => Way::Compiled(Box::new(compiled)),
             Err(why) => {
-                let network = Box::new(Network::load(graph.clone(), weights, device)?);
-                Way::Interpreted { network, why }
+                let mut network = Network::load(graph.clone(), weights, device)?;
+                if device.is_cpu() {
+                    network = network.packed(precision)?;
+                }
+                Way::Interpreted { network: Box::new(network), why }
             }
         };
         Ok(Frozen { graph, way })
@@ -111,7 +124,11 @@ struct Compiled {
 
 impl Compiled {
     /// The steps of a graph, or why it cannot be compiled.
-    fn new(graph: &Graph, weights: &Weights) -> Result<Result<Self, String>, EngineError> {
+    fn new(
+        graph: &Graph,
+        weights: &Weights,
+        precision: KernelPrecision,
+    ) -> Result<Result<Self, String>, EngineError> {
         let whole = match fuse(graph) {
             Ok(whole) => whole,
             Err(why) => return Ok(Err(why)),
@@ -120,8 +137,8 @@ impl Compiled {
             Some([early, late]) => (Some(early), late),
             None => (None, whole),
         };
-        let early = early.map(|part| Part::new(graph, &part, weights)).transpose()?.transpose();
-        Ok(match (early, Part::new(graph, &late, weights)?) {
+        let early = early.map(|part| Part::new(graph, &part, weights, precision)).transpose()?.transpose();
+        Ok(match (early, Part::new(graph, &late, weights, precision)?) {
             (Ok(early), Ok(late)) => Ok(Compiled { early, late, arenas: Mutex::default() }),
             (Err(why), _) | (_, Err(why)) => Err(why),
         })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use headstart_graph::{Graph, GraphError, ValueId, Weights};
+use headstart_kernels::Precision;
 use headstart_kernels::channels_last::View;
 
 use super::fusion::{Fused, FusedGraph};
@@ -25,12 +26,13 @@ impl Part {
         graph: &Graph,
         fused: &FusedGraph,
         weights: &Weights,
+        precision: Precision,
     ) -> Result<Result<Self, String>, GraphError> {
         let placement = match place(fused) {
             Ok(placement) => placement,
             Err(why) => return Ok(Err(why)),
         };
-        let steps = steps(graph, fused, &placement, weights)?;
+        let steps = steps(graph, fused, &placement, weights, precision)?;
         let outputs = fused.outputs.iter().map(|&id| placement.view(id)).collect();
         Ok(Ok(Part { input: placement.view(fused.input), outputs, len: placement.len, steps }))
     }

@@ -1,10 +1,10 @@
 //! From placed operators to kernels with packed weights.
 
 use headstart_graph::{Graph, GraphError, ValueId, Weights};
-use headstart_kernels::Window;
 use headstart_kernels::channels_last::{
     Convolution, Depthwise, Finish, GlobalMean, Pointwise, Pool, View, Winograd, clear_margin,
 };
+use headstart_kernels::{Precision, Window};
 
 use super::fusion::{Fused, FusedGraph, Kind, is_depthwise};
 use super::placement::Placement;
@@ -41,9 +41,10 @@ pub(super) fn steps(
     fused: &FusedGraph,
     placement: &Placement,
     weights: &Weights,
+    precision: Precision,
 ) -> Result<Vec<Step>, GraphError> {
     let mut steps: Vec<Step> = placement.cleared[0].iter().copied().map(Step::ClearMargin).collect();
-    let maker = Maker { graph, placement, weights };
+    let maker = Maker { graph, placement, weights, precision };
     for (f, cleared) in fused.fused.iter().zip(&placement.cleared[1..]) {
         steps.extend(cleared.iter().copied().map(Step::ClearMargin));
         maker.make(f, &mut steps)?;
@@ -55,6 +56,7 @@ struct Maker<'a> {
     graph: &'a Graph,
     placement: &'a Placement,
     weights: &'a Weights,
+    precision: Precision,
 }
 
 impl Maker<'_> {
@@ -91,10 +93,19 @@ impl Maker<'_> {
                     let bias = bias.as_ref().map(|b| &b[g * out..(g + 1) * out]);
                     let (views, residual) =
                         (views.map(|view| part(view, g)), residual.map(|view| part(view, g)));
-                    steps.push(if Winograd::pays(window, out) {
+                    // What is a result is not averaged by anything behind it.
+                    let is_result = self.graph.outputs().iter().any(|o| o.value == f.output);
+                    let precision = if is_result { Precision::F32 } else { self.precision };
+                    let precision = Convolution::paying(precision, window, out);
+                    // A fourth of the products in f32 is less than all of them in bf16.
+                    let is_winograd = precision != Precision::Int8 && Winograd::pays(window, out);
+                    steps.push(if is_winograd {
                         Step::Winograd(Winograd::new(weight, bias, *window, views, residual, f.finish))
                     } else {
-                        Step::Convolution(Convolution::new(weight, bias, *window, views, residual, f.finish))
+                        let finish = f.finish;
+                        Step::Convolution(Convolution::new(
+                            precision, weight, bias, *window, views, residual, finish,
+                        ))
                     });
                 }
             }

@@ -1,7 +1,9 @@
 //! Compiled networks against the interpreter, which is tested against PyTorch; batches and threads against themselves.
 
-use headstart_core::{Array, Batch, Rng, Values};
-use headstart_graph::{Conv, Graph, GraphBuilder, GraphError, Op, Padding, ValueId, rewrite};
+use headstart_core::{Array, Batch, Precision, Rng, Values};
+use headstart_graph::{
+    Conv, DType, Dim, Graph, GraphBuilder, GraphError, InputSpec, Op, Padding, Shape, ValueId, rewrite,
+};
 
 use super::Frozen;
 use super::fusion::{Kind, fuse};
@@ -28,7 +30,7 @@ fn agrees(graph: Graph, shape: [usize; 3]) {
     let batch = Batch::image(images(5, shape, 1));
     let want = Network::load(graph.clone(), &weights, &Device::cpu()).expect("loads").infer_all(&batch);
     let (graph, weights) = rewrite::fold(&graph, &weights).expect("folds");
-    let frozen = Frozen::load(graph, &weights, &Device::cpu()).expect("loads");
+    let frozen = Frozen::load(graph, &weights, &Device::cpu(), Precision::F32).expect("loads");
     assert!(frozen.is_compiled(), "{:?}", frozen.why_interpreted());
     let got = frozen.infer_all(&batch).expect("runs");
     for (got, want) in got.iter().zip(want.expect("runs")) {
@@ -182,19 +184,81 @@ fn small() -> Result<Graph, GraphError> {
 fn an_example_has_the_same_bits_in_any_batch_on_any_number_of_threads() {
     let graph = small().expect("a graph");
     let weights = random_weights(&graph, 3).expect("weights");
-    let frozen = Frozen::load(graph, &weights, &Device::cpu()).expect("loads");
-    let all = images(11, [3, 20, 20], 7);
-    let want = frozen.infer(&Batch::image(all.clone())).expect("runs");
-    for n_threads in [1, 2, 3, 13] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("a pool");
-        let got = pool.install(|| frozen.infer(&Batch::image(all.clone()))).expect("runs");
-        assert_eq!(got, want, "{n_threads} threads");
-        for i in 0..11 {
-            let one = Array::f32(&[1, 3, 20, 20], values(&all)[i * 1200..(i + 1) * 1200].to_vec());
-            let alone = pool.install(|| frozen.infer(&Batch::image(one))).expect("runs");
-            assert_eq!(values(&alone), &values(&want)[i * 50..(i + 1) * 50]);
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        let frozen = Frozen::load(graph.clone(), &weights, &Device::cpu(), precision).expect("loads");
+        let all = images(11, [3, 20, 20], 7);
+        let want = frozen.infer(&Batch::image(all.clone())).expect("runs");
+        for n_threads in [1, 2, 3, 13] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("a pool");
+            let got = pool.install(|| frozen.infer(&Batch::image(all.clone()))).expect("runs");
+            assert_eq!(got, want, "{n_threads} threads");
+            for i in 0..11 {
+                let one = Array::f32(&[1, 3, 20, 20], values(&all)[i * 1200..(i + 1) * 1200].to_vec());
+                let alone = pool.install(|| frozen.infer(&Batch::image(one))).expect("runs");
+                assert_eq!(values(&alone), &values(&want)[i * 50..(i + 1) * 50]);
+            }
         }
     }
+}
+
+/// Largest difference of two results over the root mean square of the first.
+fn apart(want: &Array, got: &Array) -> f32 {
+    let (want, got) = (values(want), values(got));
+    let rms = (want.iter().map(|v| v * v).sum::<f32>() / want.len() as f32).sqrt();
+    want.iter().zip(got).map(|(w, g)| (w - g).abs()).fold(0.0, f32::max) / rms
+}
+
+#[test]
+fn fewer_bits_are_near_to_f32_and_are_fewer() {
+    let graph = small().expect("a graph");
+    let weights = random_weights(&graph, 3).expect("weights");
+    let batch = Batch::image(images(6, [3, 20, 20], 7));
+    let run = |precision| {
+        let frozen = Frozen::load(graph.clone(), &weights, &Device::cpu(), precision).expect("loads");
+        frozen.infer(&batch).expect("runs")
+    };
+    let exact = run(Precision::F32);
+    for (precision, bound) in [(Precision::Bf16, 0.01), (Precision::Int8, 0.02)] {
+        let apart = apart(&exact, &run(precision));
+        assert!(apart > 1e-5 && apart < bound, "{precision}: {apart}");
+    }
+}
+
+/// Layers of every kind of activation, behind each other and as results.
+#[test]
+fn packed_layers_do_what_interpreted_ones_do() -> Result<(), GraphError> {
+    let mut b = GraphBuilder::new("rows");
+    let shape = Shape(vec![Dim::batch(), Dim::sequence(), Dim::Fixed(20)]);
+    let x = b.input("rows", InputSpec { dtype: DType::F32, shape, default: None });
+    let (gelu, tanh) = (Op::Gelu { tanh: false }, Op::Gelu { tanh: true });
+    let mut x = b.linear("first", x, 70)?;
+    for (i, op) in [Op::Relu, gelu, tanh, Op::Silu, Op::Sigmoid].into_iter().enumerate() {
+        let y = b.linear(&format!("in.{i}"), x, 33)?;
+        let y = b.node(&format!("act.{i}"), op, &[y])?;
+        let y = b.linear(&format!("out.{i}"), y, 70)?;
+        x = b.node(&format!("sum.{i}"), Op::Add, &[x, y])?;
+    }
+    // Read twice, so that its activation is a node of its own.
+    let y = b.linear("twice", x, 5)?;
+    let z = b.relu("relu", y)?;
+    let graph = b.finish([("z", z), ("y", y), ("x", x)])?;
+    let weights = random_weights(&graph, 1).expect("weights");
+    let mut rng = Rng::new(4);
+    let rows = Array::f32(&[3, 7, 20], (0..420).map(|_| rng.normal() as f32).collect());
+    let batch = Batch { inputs: vec![("rows".into(), rows)] };
+    let want = Network::load(graph.clone(), &weights, &Device::cpu())
+        .expect("loads")
+        .infer_all(&batch)
+        .expect("runs");
+    for (precision, bound) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05), (Precision::Int8, 0.1)] {
+        let frozen = Frozen::load(graph.clone(), &weights, &Device::cpu(), precision).expect("loads");
+        assert!(!frozen.is_compiled());
+        for (want, got) in want.iter().zip(&frozen.infer_all(&batch).expect("runs")) {
+            assert_eq!(want.shape, got.shape);
+            assert!(apart(want, got) < bound, "{precision}: {}", apart(want, got));
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -214,7 +278,7 @@ fn what_has_no_place_is_interpreted() -> Result<(), GraphError> {
     let x = b.global_avg_pool("mean", x)?;
     let graph = b.finish([("features", x)])?;
     let weights = random_weights(&graph, 0).expect("weights");
-    let frozen = Frozen::load(graph, &weights, &Device::cpu()).expect("loads");
+    let frozen = Frozen::load(graph, &weights, &Device::cpu(), Precision::F32).expect("loads");
     assert_eq!(frozen.why_interpreted(), Some("node `swap` (Transpose) is interpreted"));
     assert_eq!(frozen.infer(&Batch::image(images(2, [2, 4, 4], 0))).expect("runs").shape, [2, 2]);
     let e = frozen.infer(&Batch::image(images(2, [2, 5, 4], 0))).expect_err("another size");

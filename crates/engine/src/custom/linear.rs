@@ -4,10 +4,10 @@ use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::columns;
 use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
+use headstart_kernels::{channels_last, columns};
 
-use super::operator::{Operator, is_ours, made, run, slice, tensor};
+use super::operator::{Operator, is_ours, made, plain, run, slice, tensor, untracked};
 use crate::tensor::T;
 
 /// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
@@ -17,6 +17,15 @@ pub(crate) fn linear(x: T, weight: T, bias: Option<T>, operands: Operands) -> T 
         None if is_ours([&x, &weight]) => run(Linear { operands }, [x, weight]),
         bias => B::linear(x, B::float_transpose(weight), bias),
     }
+}
+
+/// `x [.., in]` → `[.., out]` by a layer whose weights are packed, on the processor and without gradients.
+pub(crate) fn packed_linear(layer: &channels_last::Linear, x: T) -> T {
+    let x = untracked(x);
+    let mut shape = x.shape();
+    let last = shape.num_dims() - 1;
+    shape[last] = layer.out();
+    plain(made(shape, |y| layer.run(slice(&x), y)))
 }
 
 #[derive(Debug)]

@@ -26,6 +26,6 @@ pub(crate) use batch_norm::batch_norm_train;
 pub(crate) use convolution::conv2d;
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
-pub(crate) use linear::linear;
+pub(crate) use linear::{linear, packed_linear};
 pub(crate) use operator::on_processor;
 pub(crate) use softmax::{cross_entropy, softmax};

@@ -5,8 +5,8 @@ mod pairs;
 mod phase;
 
 use headstart_core::{
-    Array, Balance, Dataset, HeadStart, Interpolation, Objective as Learning, Plan, Regulariser, TargetRows,
-    Targets, Task, TrainingPlan,
+    Array, Balance, Dataset, HeadStart, Interpolation, Objective as Learning, Plan, Precision, Regulariser,
+    TargetRows, Targets, Task, TrainingPlan,
 };
 use headstart_engine::{Loss, fill_missing};
 use headstart_graph::rewrite::{Adapter, AdapterKind, cut_at, is_adapters, main_output, start_magnitudes};
@@ -66,7 +66,8 @@ impl Tuned {
         example_idx: &[usize],
     ) -> Result<Vec<f32>, Error> {
         let tokenizer = model.tokenizer.as_deref();
-        let runner = Runner::new(&self.graph, &self.weights, &model.preprocess, tokenizer, &session.device)?;
+        let (preprocess, device) = (&model.preprocess, &session.device);
+        let runner = Runner::new(&self.graph, &self.weights, preprocess, tokenizer, device, Precision::F32)?;
         let views: Vec<View<'_>> =
             example_idx.iter().map(|&i| View { input: &dataset.examples[i].input, seed: None }).collect();
         let rows = runner.run(&views, &|_| {})?;

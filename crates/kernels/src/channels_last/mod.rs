@@ -13,8 +13,11 @@ mod convolution;
 mod copy;
 mod depthwise;
 mod filters;
+mod linear;
 mod pointwise;
 mod pool;
+mod product;
+mod rounding;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -25,13 +28,18 @@ mod winograd;
 pub use convolution::Convolution;
 pub use copy::{clear_margin, export, import, transfer};
 pub use depthwise::Depthwise;
+pub use linear::Linear;
 pub use pointwise::Pointwise;
 pub use pool::{GlobalMean, Pool, PoolKind};
 pub use tile::Finish;
 pub use view::View;
 pub use winograd::Winograd;
 
+use std::cell::Cell;
+
 use rayon::prelude::*;
+
+use crate::Floats;
 
 /// `f` of every number below `n`, on all threads or on this one.
 fn each(n: usize, in_parallel: bool, f: impl Fn(usize) + Sync + Send) {
@@ -40,4 +48,17 @@ fn each(n: usize, in_parallel: bool, f: impl Fn(usize) + Sync + Send) {
     } else {
         (0..n).for_each(f);
     }
+}
+
+/// Calls `f` with a buffer of this thread.
+fn with_buffer(len: usize, f: impl FnOnce(&mut [f32])) {
+    thread_local! {
+        static BUFFER: Cell<Floats> = const { Cell::new(Floats::none()) };
+    }
+    let mut buffer = BUFFER.take();
+    if buffer.len() < len {
+        buffer = Floats::zeros(len);
+    }
+    f(&mut buffer[..len]);
+    BUFFER.set(buffer);
 }

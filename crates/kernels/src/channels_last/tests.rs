@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Activation, Floats, Isa, Window, numbers};
+use crate::{Activation, Floats, Isa, Precision, Window, numbers};
 
 /// An arena with images that operators read, write, and add, of some channels among others.
 struct Arena {
@@ -128,12 +128,100 @@ proptest! {
             let to = arena.place(d.out(), o, [1, 0, 0, 2], extra);
             let r = arena.given(&residual, d.out(), o, [0; 4], 0);
             let finish = Finish { clamp: [-0.5, 1.5], ..Finish::default() };
-            let conv = Convolution::on(isa, &weight, Some(&bias), d, [from, to], with_residual.then_some(r), finish);
+            let conv = Convolution::on((isa, Precision::F32), &weight, Some(&bias), d, [from, to], with_residual.then_some(r), finish);
             conv.run(&mut arena.floats, d.n, false);
             let alone = arena.read(&to);
             close(&alone, &want);
             conv.run(&mut arena.floats, d.n, true);
             prop_assert_eq!(arena.read(&to), alone, "the same bits on all threads");
+        }
+    }
+
+    /// In bf16 like the product of rounded numbers; in integers within what half a step of each factor can make.
+    #[test]
+    fn a_convolution_in_fewer_bits_agrees_with_its_definition(
+        d in window(9), o in 1usize..70, extra in 0usize..3, with_residual in any::<bool>(), seed in 0u32..1000,
+    ) {
+        let x: Vec<f32> = numbers(d.n * d.x_len(), seed).iter().map(|v| v + 0.3).collect();
+        let weight = numbers(o * d.c * d.taps(), seed + 1);
+        let bias = numbers(o, seed + 2);
+        let plane = d.out()[0] * d.out()[1];
+        let residual = numbers(d.n * o * plane, seed + 3);
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let rounded = |v: &[f32]| -> Vec<f32> {
+                v.iter().map(|v| f32::from_bits(crate::precision::bf16_bits(*v) << 16)).collect()
+            };
+            let (x_as, weight_as) =
+                if precision == Precision::Bf16 { (rounded(&x), rounded(&weight)) } else { (x.clone(), weight.clone()) };
+            let n_steps = (d.c * d.taps()) as f64;
+            // Half of 1.3/127 times the other factor, and the other way round, and both at once.
+            let bound = if precision == Precision::Bf16 { 2e-5 } else { n_steps * (0.5 * 2.0 / 255.0 + 1.3 * 0.5 / 127.0 + 1e-4) };
+            let want: Vec<f64> = convolved(&d, &x_as, &weight_as, o, false)
+                .iter()
+                .enumerate()
+                .map(|(i, y)| {
+                    let r = if with_residual { f64::from(residual[i]) } else { 0.0 };
+                    (y + f64::from(bias[i / plane % o]) + r).max(-1.5)
+                })
+                .collect();
+            let mut on_all: Vec<Vec<f32>> = Vec::new();
+            for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Avx512 || precision.is_accelerated()) {
+                let mut arena = Arena::new(d.n);
+                let from = arena.given(&x, d.size, d.c, d.margin(), extra);
+                let to = arena.place(d.out(), o, [1, 0, 0, 2], extra);
+                let r = arena.given(&residual, d.out(), o, [0; 4], 0);
+                let finish = Finish { clamp: [-1.5, f32::INFINITY], ..Finish::default() };
+                let residual = with_residual.then_some(r);
+                let conv = Convolution::on((isa, precision), &weight, Some(&bias), d, [from, to], residual, finish);
+                conv.run(&mut arena.floats, d.n, false);
+                let alone = arena.read(&to);
+                for (i, (g, w)) in alone.iter().zip(&want).enumerate() {
+                    let bound = bound * w.abs().max(1.0);
+                    prop_assert!((f64::from(*g) - w).abs() <= bound, "{:?} {:?}, element {}: {} instead of {}", isa, precision, i, g, w);
+                }
+                conv.run(&mut arena.floats, d.n, true);
+                prop_assert_eq!(&arena.read(&to), &alone, "the same bits on all threads");
+                on_all.push(alone);
+            }
+            if precision == Precision::Int8 {
+                for (a, b) in on_all[0].iter().zip(on_all.iter().flatten()) {
+                    prop_assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "integers are exact everywhere");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_linear_layer_agrees_with_its_definition(
+        rows in 1usize..40, width in 1usize..70, out in 1usize..70, seed in 0u32..1000,
+    ) {
+        let d = Window { n: rows, c: width, size: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
+        let (x, weight, bias) = (numbers(rows * width, seed), numbers(out * width, seed + 1), numbers(out, seed + 2));
+        let want: Vec<f64> = convolved(&d, &x, &weight, out, false)
+            .iter()
+            .enumerate()
+            .map(|(i, y)| (y + f64::from(bias[i % out])).max(0.0))
+            .collect();
+        // What rounding either factor of every product can make.
+        let n_steps = width as f64;
+        let bounds = [
+            (Precision::F32, 2e-5),
+            (Precision::Bf16, n_steps * 2.1 / 512.0),
+            (Precision::Int8, n_steps * (0.51 * 2.0 / 255.0 + 0.51 / 127.0)),
+        ];
+        for (precision, bound) in bounds {
+            for isa in Isa::available().into_iter().filter(|&isa| precision.isa() == Isa::best() || isa != Isa::Avx512) {
+                let layer = Linear::on((isa, precision), &weight, Some(&bias), width, Activation::Relu);
+                let mut y = vec![f32::NAN; rows * out];
+                layer.run(&x, &mut y);
+                for (i, (g, w)) in y.iter().zip(&want).enumerate() {
+                    prop_assert!((f64::from(*g) - w).abs() <= bound * w.abs().max(1.0), "{:?} {:?}, element {}: {} instead of {}", isa, precision, i, g, w);
+                }
+                // A row's bits do not depend on the others.
+                let mut last = vec![f32::NAN; out];
+                layer.run(&x[(rows - 1) * width..], &mut last);
+                prop_assert_eq!(&last[..], &y[(rows - 1) * out..]);
+            }
         }
     }
 
@@ -215,7 +303,7 @@ fn long_sums_and_neighbours() {
         let from = arena.given(x, d.size, d.c, d.margin(), 0);
         let to = arena.place(d.out(), 50, [0; 4], 0);
         let finish = Finish { activation: Activation::Silu, ..Finish::default() };
-        let conv = Convolution::new(&weight, None, d, [from, to], None, finish);
+        let conv = Convolution::new(Precision::F32, &weight, None, d, [from, to], None, finish);
         conv.run(&mut arena.floats, n, n == 2);
         arena.read(&to)
     };
@@ -311,14 +399,22 @@ fn over_each_pixel(kernel: usize, padding: usize) -> Window {
 fn a_result_does_not_overwrite_what_is_read() {
     let view = View::new(0, [4, 4], 1, [0; 4]);
     let d = over_each_pixel(1, 0);
-    let _ = Convolution::new(&[1.0], None, d, [view, view], None, Finish::default());
+    let _ = Convolution::new(Precision::F32, &[1.0], None, d, [view, view], None, Finish::default());
 }
 
 #[test]
 #[should_panic(expected = "a margin of")]
 fn a_margin_holds_what_the_window_reads() {
     let views = [View::new(0, [4, 4], 1, [1, 1, 1, 0]), View::new(64, [4, 4], 1, [0; 4])];
-    let _ = Convolution::new(&[1.0; 9], None, over_each_pixel(3, 1), views, None, Finish::default());
+    let _ = Convolution::new(
+        Precision::F32,
+        &[1.0; 9],
+        None,
+        over_each_pixel(3, 1),
+        views,
+        None,
+        Finish::default(),
+    );
 }
 
 #[test]
@@ -326,4 +422,15 @@ fn a_margin_holds_what_the_window_reads() {
 fn an_arena_that_is_too_small_is_refused() {
     let view = View::new(0, [4, 4], 1, [0; 4]);
     Pointwise::copy([view, view], Finish::default()).run(&mut [0.0; 31], 2, false);
+}
+
+/// What cannot be told in integers is not made up.
+#[test]
+fn numbers_that_are_none_stay_none() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let layer = Linear::new(Precision::Int8, &[1.0, 2.0], None, 2, Activation::Identity);
+        let mut y = [0.0; 3];
+        layer.run(&[1.0, 1.0, bad, 1.0, 0.0, 0.0], &mut y);
+        assert!((y[0] - 3.0).abs() < 0.03 && y[1].is_nan() && y[2] == 0.0, "{y:?}");
+    }
 }

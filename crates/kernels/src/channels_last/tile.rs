@@ -1,18 +1,25 @@
 //! What a tile of a convolution is, and who computes it.
 
 use super::vector::{Vector, by_isa};
-use crate::{Activation, Isa};
+use crate::{Activation, Isa, Precision};
 
 /// Pixels of the largest tile.
 pub(super) const ROWS_MAX: usize = 8;
 /// Vectors of filters of the widest tile.
 pub(super) const VECTORS_MAX: usize = 3;
 
-/// A run of memory that a filter reads, from where it reads first.
+/// A run of words that a filter reads, from where it reads first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) offset: usize,
     pub(super) len: usize,
+}
+
+/// What a byte `q` stands for: `scale·q − shift`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Step {
+    pub(super) scale: f32,
+    pub(super) shift: f32,
 }
 
 /// What is done to a sum while it is in registers: `activation(clamp(sum + bias + residual))`.
@@ -49,21 +56,29 @@ pub(super) fn clamped(v: f32, lo: f32, hi: f32) -> f32 {
     if v > hi { hi } else { v }
 }
 
-/// Some pixels by some filters: `c = a·b`, or `c += a·b`, and what finishes it.
+/// Some pixels by some filters: `c = a·b`, or `c += a·b`, and what finishes it.  Factors lie in words, as many in each as
+/// the precision puts there.
 pub(super) struct Tile<'a> {
     /// Where each pixel is read, 1 to `mr` of them.
-    pub(super) a: [*const f32; ROWS_MAX],
+    pub(super) a: &'a [*const f32],
+    /// What the integers there stand for.
+    pub(super) steps: &'a [Step],
     /// What is read there, one run after the other.
     pub(super) segments: &'a [Segment],
     /// Packed filters, `[steps, vectors·lanes]`.
     pub(super) b: *const f32,
-    /// Where each pixel's results go.
-    pub(super) c: [*mut f32; ROWS_MAX],
-    /// Where what is added to them lies.
-    pub(super) residual: Option<[*const f32; ROWS_MAX]>,
+    /// What the integers of a filter stand for, and their sum in that measure, `[vectors·lanes]` each; null if they are
+    /// floats.
+    pub(super) scales: *const f32,
+    pub(super) sums: *const f32,
+    /// Where each pixel's results go, that of the first filter of all.
+    pub(super) c: &'a [*mut f32],
+    /// Where what is added to them lies, likewise.
+    pub(super) residual: Option<&'a [*const f32]>,
+    /// The first filter of the tile.
+    pub(super) first: usize,
     /// `[vectors·lanes]`.
     pub(super) bias: *const f32,
-    pub(super) rows: usize,
     /// Filters, of which the last vector may hold less than it could.
     pub(super) cols: usize,
     /// Adds to `c`.
@@ -77,40 +92,105 @@ pub(super) fn rows(isa: Isa) -> usize {
     if isa == Isa::Avx512 { ROWS_MAX } else { 4 }
 }
 
+/// Computes a tile.  Every element is one chain of products in the order of the segments, whatever the size of the tile.
+///
+/// # Safety
+/// All that the tile points to can be read, and written where results go, by this thread alone; there is a place for results
+/// for each of `a`, and one of the residual if there is one, and a step if they are integers; `isa` is that of the precision on
+/// this machine, or below it.
+#[inline]
+pub(super) unsafe fn compute(isa: Isa, precision: Precision, t: &Tile<'_>) {
+    // SAFETY: by the caller.
+    unsafe {
+        match precision {
+            Precision::F32 => floats(isa, t),
+            Precision::Bf16 => pairs(isa, t),
+            Precision::Int8 => fours(isa, t),
+        }
+    }
+}
+
 by_isa! {
-    /// Computes a tile.  Every element is one chain of products in the order of the segments, whatever the size of the tile.
-    ///
     /// # Safety
-    /// All that the tile points to can be read, and written where results go, by this thread alone; the machine has the
-    /// instructions.
-    compute => any(t: &Tile<'_>)
+    /// As [`compute`].
+    floats with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => any::<Floats>(t: &Tile<'_>)
+}
+
+by_isa! {
+    /// # Safety
+    /// As [`compute`].
+    pairs with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => any::<Pairs>(t: &Tile<'_>)
+}
+
+by_isa! {
+    /// # Safety
+    /// As [`compute`].
+    fours with "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma" => any::<Fours>(t: &Tile<'_>)
+}
+
+/// How words are multiplied.
+///
+/// # Safety of the methods
+/// As those of [`Vector`].
+trait Multiply {
+    /// Whether sums are integers.
+    const INTEGERS: bool = false;
+    unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V;
+}
+
+struct Floats;
+struct Pairs;
+struct Fours;
+
+// SAFETY of every block: by the trait's contract.
+impl Multiply for Floats {
+    #[inline(always)]
+    unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V {
+        unsafe { sum.add_product(a, b) }
+    }
+}
+
+impl Multiply for Pairs {
+    #[inline(always)]
+    unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V {
+        unsafe { sum.add_pairs(a, b) }
+    }
+}
+
+impl Multiply for Fours {
+    const INTEGERS: bool = true;
+
+    #[inline(always)]
+    unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V {
+        unsafe { sum.add_fours(a, b) }
+    }
 }
 
 #[inline(always)]
-unsafe fn any<V: Vector>(t: &Tile<'_>) {
+unsafe fn any<V: Vector, M: Multiply>(t: &Tile<'_>) {
     // SAFETY: by the caller.
     unsafe {
         match t.cols.div_ceil(V::LANES) {
-            1 => of_width::<V, 1>(t),
-            2 => of_width::<V, 2>(t),
-            _ => of_width::<V, 3>(t),
+            1 => of_width::<V, M, 1>(t),
+            2 => of_width::<V, M, 2>(t),
+            _ => of_width::<V, M, 3>(t),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn of_width<V: Vector, const N: usize>(t: &Tile<'_>) {
+unsafe fn of_width<V: Vector, M: Multiply, const N: usize>(t: &Tile<'_>) {
     // SAFETY: by the caller.
     unsafe {
-        match t.rows {
-            1 => of_size::<V, N, 1>(t),
-            2 => of_size::<V, N, 2>(t),
-            3 => of_size::<V, N, 3>(t),
-            4 => of_size::<V, N, 4>(t),
-            5 => of_size::<V, N, 5>(t),
-            6 => of_size::<V, N, 6>(t),
-            7 => of_size::<V, N, 7>(t),
-            _ => of_size::<V, N, 8>(t),
+        match t.a.len() {
+            1 => of_size::<V, M, N, 1>(t),
+            2 => of_size::<V, M, N, 2>(t),
+            3 => of_size::<V, M, N, 3>(t),
+            4 => of_size::<V, M, N, 4>(t),
+            5 => of_size::<V, M, N, 5>(t),
+            6 => of_size::<V, M, N, 6>(t),
+            7 => of_size::<V, M, N, 7>(t),
+            _ => of_size::<V, M, N, 8>(t),
         }
     }
 }
@@ -120,15 +200,15 @@ const AHEAD: usize = 12;
 
 /// `N` vectors of filters, of which the last may be partly outside, by `R` pixels.
 #[inline(always)]
-unsafe fn of_size<V: Vector, const N: usize, const R: usize>(t: &Tile<'_>) {
+unsafe fn of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &Tile<'_>) {
     // SAFETY: by the caller; what is fetched ahead is not read.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; R];
         let mut b = t.b;
         for segment in t.segments {
             let mut a = [std::ptr::null(); R];
-            for (a, from) in a.iter_mut().zip(t.a) {
-                *a = from.add(segment.offset);
+            for (i, a) in a.iter_mut().enumerate() {
+                *a = t.a.get_unchecked(i).add(segment.offset);
             }
             for p in 0..segment.len {
                 let mut right = [V::splat(0.0); N];
@@ -139,7 +219,7 @@ unsafe fn of_size<V: Vector, const N: usize, const R: usize>(t: &Tile<'_>) {
                 for (sums, a) in sums.iter_mut().zip(a) {
                     let left = V::splat(*a.add(p));
                     for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = sum.add_product(left, right);
+                        *sum = M::add(*sum, left, right);
                     }
                 }
                 b = b.add(N * V::LANES);
@@ -156,14 +236,24 @@ unsafe fn of_size<V: Vector, const N: usize, const R: usize>(t: &Tile<'_>) {
         for (i, done) in std::hint::black_box(&done).iter().enumerate() {
             for (v, sum) in done.iter().enumerate() {
                 let (at, n) = (v * V::LANES, if v + 1 == N { last } else { V::LANES });
-                let (mut sum, to) = (sum.assume_init(), t.c[i].add(at));
+                let (mut sum, to) = (sum.assume_init(), t.c.get_unchecked(i).add(t.first + at));
+                if M::INTEGERS {
+                    let step = t.steps.get_unchecked(i).scale;
+                    let scale = V::splat(0.0).add_product(V::load(t.scales.add(at)), V::splat(step));
+                    sum = V::splat(0.0).add_product(sum.of_integers(), scale);
+                }
                 if t.add {
                     sum = V::load_first(to, n).add(sum);
                 }
                 if let Some([lo, hi]) = t.clamp {
+                    if M::INTEGERS {
+                        let shift = t.steps.get_unchecked(i).shift;
+                        sum = sum.add_product(V::load(t.sums.add(at)), V::splat(-shift));
+                    }
                     sum = sum.add(V::load(t.bias.add(at)));
                     if let Some(residual) = &t.residual {
-                        sum = sum.add(V::load_first(residual[i].add(at), n));
+                        let from = residual.get_unchecked(i).add(t.first + at);
+                        sum = sum.add(V::load_first(from, n));
                     }
                     sum = sum.at_least(V::splat(lo)).at_most(V::splat(hi));
                 }

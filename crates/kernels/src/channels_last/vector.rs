@@ -22,6 +22,12 @@ pub(super) trait Vector: Copy {
     unsafe fn at_least(self, lo: Self) -> Self;
     /// NaN in `self` stays.
     unsafe fn at_most(self, hi: Self) -> Self;
+    /// `self + Σ aᵢ·bᵢ` over the two bf16 of every lane of `a` and `b`.
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
+    /// The same over four bytes of every lane of `a` and four signed ones of `b`, where lanes of the sum are integers.
+    unsafe fn add_fours(self, a: Self, b: Self) -> Self;
+    /// Lanes that are integers, as floats.
+    unsafe fn of_integers(self) -> Self;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -79,6 +85,23 @@ mod x86 {
         unsafe fn at_most(self, hi: Self) -> Self {
             unsafe { _mm512_min_ps(hi, self) }
         }
+
+        #[inline(always)]
+        unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+            let pairs = |v: Self| unsafe { std::mem::transmute::<__m512, __m512bh>(v) };
+            unsafe { _mm512_dpbf16_ps(self, pairs(a), pairs(b)) }
+        }
+
+        #[inline(always)]
+        unsafe fn add_fours(self, a: Self, b: Self) -> Self {
+            let [sum, a, b] = [self, a, b].map(|v| unsafe { _mm512_castps_si512(v) });
+            unsafe { _mm512_castsi512_ps(_mm512_dpbusd_epi32(sum, a, b)) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_integers(self) -> Self {
+            unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(self)) }
+        }
     }
 
     // SAFETY of every block: by the trait's contract.
@@ -128,6 +151,33 @@ mod x86 {
         #[inline(always)]
         unsafe fn at_most(self, hi: Self) -> Self {
             unsafe { _mm256_min_ps(hi, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+            unsafe {
+                let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+                let upper = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+                let high = |v| _mm256_and_ps(v, upper);
+                self.add_product(low(a), low(b)).add_product(high(a), high(b))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn add_fours(self, a: Self, b: Self) -> Self {
+            unsafe {
+                let [sum, a, b] = [_mm256_castps_si256(self), _mm256_castps_si256(a), _mm256_castps_si256(b)];
+                // Bytes 0 and 2 of every lane, then 1 and 3, as 16 bits each.
+                let even = |v| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(v));
+                let evens = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(0xff)), even(b));
+                let odds = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+                _mm256_castsi256_ps(_mm256_add_epi32(sum, _mm256_add_epi32(evens, odds)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn of_integers(self) -> Self {
+            unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(self)) }
         }
     }
 
@@ -188,24 +238,57 @@ impl Vector for [f32; 4] {
     unsafe fn at_most(self, hi: Self) -> Self {
         std::array::from_fn(|i| if self[i] > hi[i] { hi[i] } else { self[i] })
     }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+        let halves = |v: f32| [v.to_bits() << 16, v.to_bits() & 0xffff_0000].map(f32::from_bits);
+        std::array::from_fn(|i| {
+            let (a, b) = (halves(a[i]), halves(b[i]));
+            self[i] + a[0] * b[0] + a[1] * b[1]
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn add_fours(self, a: Self, b: Self) -> Self {
+        std::array::from_fn(|i| {
+            let (a, b) = (a[i].to_bits().to_ne_bytes(), b[i].to_bits().to_ne_bytes());
+            let sum: i32 = a.iter().zip(b).map(|(&a, b)| i32::from(a) * i32::from(b as i8)).sum();
+            f32::from_bits((self[i].to_bits() as i32).wrapping_add(sum) as u32)
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn of_integers(self) -> Self {
+        self.map(|v| v.to_bits() as i32 as f32)
+    }
 }
 
-/// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>` on the registers of a set of instructions.
+/// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>` on the registers of a set of instructions; the name of
+/// further features lets AVX-512 have those too.
 macro_rules! by_isa {
     ($(#[$doc:meta])* $name:ident => $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
+        by_isa!(
+            $(#[$doc])*
+            $name with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => $body::<>($($arg: $ty),*)
+        );
+    };
+    (
+        $(#[$doc:meta])*
+        $name:ident with $features:literal => $body:ident::<$($generic:ty)?>($($arg:ident: $ty:ty),* $(,)?)
+    ) => {
         $(#[$doc])*
         pub(super) unsafe fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+                #[target_feature(enable = $features)]
                 unsafe fn avx512($($arg: $ty),*) {
                     // SAFETY: by the caller.
-                    unsafe { $body::<std::arch::x86_64::__m512>($($arg),*) }
+                    unsafe { $body::<std::arch::x86_64::__m512, $($generic)?>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn avx2($($arg: $ty),*) {
                     // SAFETY: by the caller.
-                    unsafe { $body::<std::arch::x86_64::__m256>($($arg),*) }
+                    unsafe { $body::<std::arch::x86_64::__m256, $($generic)?>($($arg),*) }
                 }
                 match isa {
                     // SAFETY: by the caller, who found the instructions on this machine.
@@ -217,7 +300,7 @@ macro_rules! by_isa {
             }
             let _ = isa;
             // SAFETY: by the caller.
-            unsafe { $body::<[f32; 4]>($($arg),*) }
+            unsafe { $body::<[f32; 4], $($generic)?>($($arg),*) }
         }
     };
 }

@@ -10,7 +10,6 @@
 //! is four times as large (Barabasz, Anderson, Soodhalter and Gregg, 2020, on choosing points).  It is some 10⁻⁵ of the
 //! results' root mean square at most, ten times that of the direct sum; filters are transformed in f64.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -19,8 +18,9 @@ use super::filters::Filters;
 use super::tile::{Finish, ROWS_MAX, Segment, Tile, compute, rows};
 use super::vector::{Vector, by_isa, lanes};
 use super::view::View;
+use super::with_buffer;
 use crate::gemm::Shared;
-use crate::{Activation, Floats, Isa, Window};
+use crate::{Activation, Floats, Isa, Precision, Window};
 
 /// Side of a tile of the image, and of what is made of it.
 const SIDE: usize = 6;
@@ -98,8 +98,10 @@ impl Winograd {
         let (c, o) = (from.channels, to.channels);
         assert_eq!(weight.len(), o * c * 9, "filters [{o}, {c}, 3, 3]");
         let transformed = transformed(weight);
-        let filters =
-            transformed.iter().map(|weight| Filters::pack(weight, None, c, 1, lanes(isa))).collect();
+        let filters = transformed
+            .iter()
+            .map(|weight| Filters::pack(Precision::F32, weight, None, c, 1, lanes(isa)))
+            .collect();
         assert!(bias.is_none_or(|bias| bias.len() == o), "a bias for every filter");
         let bias = Floats::padded(bias.unwrap_or_default(), o.next_multiple_of(lanes(isa)));
         let zeros = Floats::zeros(c);
@@ -255,27 +257,31 @@ fn multiply(isa: Isa, a: &[f32], c: usize, filters: &Filters, to: &mut [f32], wi
     assert_eq!(to.len(), tiles * widths[1], "a row for every tile");
     let segments = [Segment { offset: 0, len: c }];
     for panel in 0..filters.n_panels() {
-        let range = filters.range(panel);
         for i in (0..tiles).step_by(rows(isa)) {
             let n = rows(isa).min(tiles - i);
-            let mut tile = Tile {
-                a: [std::ptr::null(); ROWS_MAX],
+            let (mut from, mut places) = ([std::ptr::null(); ROWS_MAX], [std::ptr::null_mut(); ROWS_MAX]);
+            for r in 0..n {
+                from[r] = a[(i + r) * widths[0]..].as_ptr();
+                places[r] = to[(i + r) * widths[1]..].as_mut_ptr();
+            }
+            let range = filters.range(panel);
+            let tile = Tile {
+                a: &from[..n],
+                steps: &[],
                 segments: &segments,
                 b: filters.panel(panel, 0).as_ptr(),
-                c: [std::ptr::null_mut(); ROWS_MAX],
+                scales: std::ptr::null(),
+                sums: std::ptr::null(),
+                c: &places[..n],
                 residual: None,
+                first: range.start,
                 bias: std::ptr::null(),
-                rows: n,
                 cols: range.len(),
                 add: false,
                 clamp: None,
             };
-            for r in 0..n {
-                tile.a[r] = a[(i + r) * widths[0]..].as_ptr();
-                tile.c[r] = to[(i + r) * widths[1] + range.start..].as_mut_ptr();
-            }
             // SAFETY: rows of `a` hold `c` numbers, and rows of the result one for each filter.
-            unsafe { compute(isa, &tile) };
+            unsafe { compute(isa, Precision::F32, &tile) };
         }
     }
 }
@@ -449,17 +455,4 @@ unsafe fn outer<V: Vector>(m: [V; SIDE]) -> [V; OUT] {
             |to: V, x: V, y: V, n: i32| to.add_product(x, splat(P.powi(n))).add_product(y, splat(Q.powi(n)));
         [m[0].add(a).add(e), powers(zero, b, f, 1), powers(zero, a, e, 2), powers(m[5], b, f, 3)]
     }
-}
-
-/// Calls `f` with a buffer of this thread.
-fn with_buffer(len: usize, f: impl FnOnce(&mut [f32])) {
-    thread_local! {
-        static BUFFER: Cell<Floats> = const { Cell::new(Floats::none()) };
-    }
-    let mut buffer = BUFFER.take();
-    if buffer.len() < len {
-        buffer = Floats::zeros(len);
-    }
-    f(&mut buffer[..len]);
-    BUFFER.set(buffer);
 }

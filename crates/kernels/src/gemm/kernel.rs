@@ -1,6 +1,7 @@
 //! What a tile of a product is, and who computes it.
 
 use crate::Isa;
+use crate::precision::bf16_bits;
 use crate::simd::widest;
 
 /// A tile of a product: `c = a·b`, or `c += a·b`, over packed panels.
@@ -83,27 +84,9 @@ impl Kernel {
         }
         Kernel { prepare: Some(round_bf16), ..plain }
     }
-
-    /// The kernel for integers: with `vpdpbusd` where `isa` is AVX-512 and the machine has it.
-    pub(super) fn of_int8(isa: Isa) -> Self {
-        assert!(isa.is_available(), "{isa:?} on this machine");
-        #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Avx512 && super::int8::vnni::is_available() {
-            return super::int8::vnni::KERNEL;
-        }
-        super::int8::PORTABLE
-    }
 }
 
 /// Rounds every number of a panel to bf16.
 fn round_bf16(panel: &mut [f32], _width: usize) {
     widest(|| panel.iter_mut().for_each(|v| *v = f32::from_bits(bf16_bits(*v) << 16)));
-}
-
-/// The upper half of a number, rounded to the nearest, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(super) fn bf16_bits(v: f32) -> u32 {
-    let bits = v.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if v.is_nan() { 0x7fc0 } else { nearest }
 }

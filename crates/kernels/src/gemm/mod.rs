@@ -14,7 +14,6 @@ mod avx512;
 mod bf16;
 mod block;
 mod epilogue;
-mod int8;
 mod kernel;
 mod matrix;
 mod pack;
@@ -25,7 +24,6 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub use epilogue::{Bias, Epilogue};
-pub use int8::{Activations, Weights, gemm_int8};
 pub use matrix::Matrix;
 pub(crate) use pack::{Lines, Strided, interleave};
 

@@ -1,0 +1,210 @@
+//! `--precision`: what products of the frozen network are computed in, and whether less than f32 does harm.
+//!
+//! The test of harm: some training examples, spread over the split, go through the network both ways.  The root mean square
+//! of what their features differ by, over that of how they differ from their own mean, is the *noise*.  At 0.05 the variance of
+//! features between examples, which all that a head can tell lies in, outweighs that of rounding by 400.
+
+use std::str::FromStr;
+
+use headstart_core::{Features, Plan, Precision};
+use headstart_engine::Device;
+use headstart_graph::rewrite::cut;
+use serde::{Deserialize, Serialize};
+
+use crate::fit::Prepared;
+use crate::prefix::Prefix;
+use crate::{Error, Session};
+
+/// Training examples that both ways are tried on.
+const SAMPLE: usize = 48;
+/// Below so many examples in all, trying costs about what it could save.
+const PAYS_FROM: usize = 6 * SAMPLE;
+/// The most noise that counts as harmless.
+pub(crate) const NOISE_MAX: f64 = 0.05;
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum PrecisionChoice {
+    /// This one, whatever it does.  In bf16, a training's products are too.
+    Fixed(Precision),
+    /// The fastest whose features agree with those in f32.
+    Auto,
+}
+
+impl Default for PrecisionChoice {
+    fn default() -> Self {
+        PrecisionChoice::Fixed(Precision::F32)
+    }
+}
+
+impl From<PrecisionChoice> for String {
+    fn from(choice: PrecisionChoice) -> String {
+        match choice {
+            PrecisionChoice::Fixed(precision) => precision.to_string(),
+            PrecisionChoice::Auto => "auto".into(),
+        }
+    }
+}
+
+impl TryFrom<String> for PrecisionChoice {
+    type Error = String;
+
+    fn try_from(s: String) -> Result<Self, String> {
+        s.parse()
+    }
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = String;
+
+    /// ```
+    /// use headstart::PrecisionChoice;
+    /// assert_eq!("auto".parse(), Ok(PrecisionChoice::Auto));
+    /// assert!("fp8".parse::<PrecisionChoice>().is_err());
+    /// ```
+    fn from_str(s: &str) -> Result<Self, String> {
+        Ok(match s {
+            "auto" => PrecisionChoice::Auto,
+            "f32" => PrecisionChoice::Fixed(Precision::F32),
+            "bf16" => PrecisionChoice::Fixed(Precision::Bf16),
+            "int8" => PrecisionChoice::Fixed(Precision::Int8),
+            other => return Err(format!("`{other}` is no precision (f32, bf16, int8, auto)")),
+        })
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decided {
+    precision: Precision,
+    note: Option<String>,
+}
+
+impl Decided {
+    /// Enters it in a plan.
+    pub(crate) fn record(&self, plan: &mut Plan) {
+        plan.precision = self.precision;
+        plan.notes.extend(self.note.clone());
+    }
+}
+
+/// The frozen part of a probe, everything before the tap, in the precision that was asked for or that was found harmless.
+/// The plan says which, and why.
+pub(crate) fn prefix(
+    session: &Session,
+    prepared: &mut Prepared,
+    choice: PrecisionChoice,
+) -> Result<Prefix, Error> {
+    if choice == PrecisionChoice::Fixed(Precision::Int8)
+        && (prepared.plan.training.is_some() || prepared.plan.recipe == "auto")
+    {
+        return Err(Error::request(
+            format!(
+                "recipe `{}` trains the network, and 8-bit integers have no gradients",
+                prepared.plan.recipe
+            ),
+            "pass --precision bf16, or auto: the training stays f32 then",
+        ));
+    }
+    let model = &prepared.source.model;
+    let graph = cut(&model.graph, prepared.tap)?;
+    let of = |precision| Prefix::with_products_in(precision, session, model, &graph);
+    let (prefix, note) = match choice {
+        PrecisionChoice::Fixed(precision) => (of(precision)?, None),
+        PrecisionChoice::Auto => fastest_harmless(session, prepared, &of).map(|(p, note)| (p, Some(note)))?,
+    };
+    prepared.known.precision = Decided { precision: prefix.precision, note };
+    prepared.known.precision.record(&mut prepared.plan);
+    Ok(prefix)
+}
+
+/// What a device is faster in than in f32, the fastest first: products of fewer bits are more at once.
+pub(crate) fn faster(device: &Device) -> Vec<Precision> {
+    [Precision::Int8, Precision::Bf16].into_iter().filter(|p| device.accelerates(*p)).collect()
+}
+
+fn fastest_harmless(
+    session: &Session,
+    prepared: &Prepared,
+    of: &dyn Fn(Precision) -> Result<Prefix, Error>,
+) -> Result<(Prefix, String), Error> {
+    let exact = of(Precision::F32)?;
+    let (train, n) = (&prepared.splits.train, prepared.dataset.examples.len());
+    let candidates = faster(&session.device);
+    if candidates.is_empty() {
+        return Ok((exact, "features are computed in f32: this device has nothing faster".into()));
+    }
+    if n < PAYS_FROM {
+        let why =
+            format!("features are computed in f32: with {n} examples, trying less costs what it could save");
+        return Ok((exact, why));
+    }
+    let sample: Vec<usize> =
+        (0..SAMPLE.min(train.len())).map(|i| train[i * train.len() / SAMPLE.min(train.len())]).collect();
+    let stage = "comparing features in fewer bits";
+    let (want, ..) = exact.extract(session, &prepared.dataset, &sample, stage)?;
+    let mut tried = Vec::new();
+    for precision in candidates {
+        let candidate = of(precision)?;
+        let (got, ..) = candidate.extract(session, &prepared.dataset, &sample, stage)?;
+        let noise = noise(&want, &got);
+        tried.push(format!("{precision} {noise:.3}"));
+        if noise <= NOISE_MAX {
+            let why = format!(
+                "features are computed in {precision}: on {} training examples its noise is {noise:.3} of their spread (harmless up to {NOISE_MAX})",
+                want.len()
+            );
+            return Ok((candidate, why));
+        }
+    }
+    let why = format!(
+        "features are computed in f32: on {} training examples the noise of less is {} of their spread (harmless up to {NOISE_MAX})",
+        want.len(),
+        tried.join(", ")
+    );
+    Ok((exact, why))
+}
+
+/// Root mean square of the difference over that of the distance from the mean, of rows of the same examples.
+fn noise(want: &Features, got: &Features) -> f64 {
+    noise_of(&want.values, &got.values, want.width)
+}
+
+/// The same of rows of some width.  Infinite where the rows do not differ from each other, or something is no number.
+pub(crate) fn noise_of(want: &[f32], got: &[f32], width: usize) -> f64 {
+    let n = want.len() / width.max(1);
+    if n == 0 || want.len() != got.len() {
+        return f64::INFINITY;
+    }
+    let mut mean = vec![0.0f64; width];
+    for row in want.chunks_exact(width) {
+        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v) / n as f64);
+    }
+    let (mut apart, mut spread) = (0.0, 0.0);
+    for (want, got) in want.chunks_exact(width).zip(got.chunks_exact(width)) {
+        for ((&w, &g), m) in want.iter().zip(got).zip(&mean) {
+            apart += (f64::from(g) - f64::from(w)).powi(2);
+            spread += (f64::from(w) - m).powi(2);
+        }
+    }
+    let noise = (apart / spread).sqrt();
+    if noise.is_nan() { f64::INFINITY } else { noise }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_measured_by_what_tells_examples_apart() {
+        // Both features are far from zero, which tells nothing: around their means they are ±1 and ±2.
+        let want = [101.0, 48.0, 99.0, 52.0];
+        let got = [101.1, 48.0, 99.0, 52.2];
+        let expected = ((0.01 + 0.04) / (1.0 + 4.0 + 1.0 + 4.0_f64)).sqrt();
+        assert!((noise_of(&want, &got, 2) - expected).abs() < 1e-4);
+        assert_eq!(noise_of(&want, &want, 2), 0.0);
+        assert_eq!(noise_of(&[1.0, 1.0], &[1.0, 1.5], 1), f64::INFINITY, "nothing to tell apart");
+        assert_eq!(noise_of(&want, &[f32::NAN; 4], 2), f64::INFINITY);
+    }
+}

@@ -1,0 +1,117 @@
+//! The linear layer on rows that lie one after the other, `y = act(x·weightᵀ + bias)`, with weights packed once.
+
+use rayon::prelude::*;
+
+use super::filters::Filters;
+use super::product::{BLOCK, Product, Rows};
+use super::rounding::{Extent, pairs};
+use super::tile::{Finish, ROWS_MAX, Segment};
+use super::vector::lanes;
+use super::with_buffer;
+use crate::gemm::Shared;
+use crate::{Activation, Isa, Precision};
+
+/// A linear layer with packed weights.  In integers, every row of `x` has a scale of its own.
+///
+/// ```
+/// use headstart_kernels::{Activation, Precision, channels_last::Linear};
+/// let layer = Linear::new(Precision::F32, &[1.0, 2.0, 3.0, 4.0], Some(&[0.5, -20.0]), 2, Activation::Relu);
+/// let mut y = [0.0; 4];
+/// layer.run(&[1.0, 1.0, 2.0, 3.0], &mut y);
+/// assert_eq!(y, [3.5, 0.0, 8.5, 0.0]);
+/// ```
+#[derive(Debug)]
+pub struct Linear {
+    product: Product,
+    width: usize,
+}
+
+impl Linear {
+    /// Packs `weight [out, width]` and `bias? [out]`.
+    pub fn new(
+        precision: Precision,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
+        Self::on((precision.isa(), precision), weight, bias, width, activation)
+    }
+
+    pub(super) fn on(
+        (isa, precision): (Isa, Precision),
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        width: usize,
+        activation: Activation,
+    ) -> Self {
+        let filters = Filters::pack(precision, weight, bias, width, 1, lanes(isa));
+        let runs = vec![Segment { offset: 0, len: width.div_ceil(precision.factors_a_word()) }];
+        Linear {
+            product: Product::new(isa, filters, runs, Finish { activation, ..Finish::default() }, false),
+            width,
+        }
+    }
+
+    /// Length of a row of `y`.
+    pub fn out(&self) -> usize {
+        self.product.filters.len()
+    }
+
+    /// `x [rows, width]` → `y [rows, out]`, on all threads of the pool.
+    pub fn run(&self, x: &[f32], y: &mut [f32]) {
+        let (rows, out) = (x.len() / self.width, self.product.filters.len());
+        assert_eq!([x.len(), y.len()], [rows * self.width, rows * out], "rows of x and of y");
+        let (tasks, panels) = (3 * rayon::current_num_threads(), self.product.filters.n_panels());
+        let size = rows.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, BLOCK);
+        let down = rows.div_ceil(size);
+        let across = tasks.div_ceil(down.max(1)).min(panels);
+        let y = Shared::new(y);
+        let block = |task: usize| {
+            let (i, j) = (task / across, task % across);
+            let block = i * size..((i + 1) * size).min(rows);
+            let panels = j * panels / across..(j + 1) * panels / across;
+            let x = &x[block.start * self.width..block.end * self.width];
+            // SAFETY: `y` has a row for each of `x`, and no two tasks share a result.
+            self.rounded(x, |r| unsafe {
+                (0..r.len).for_each(|k| r.to[k] = y.at((block.start + k) * out));
+                self.product.run(r, panels.clone());
+            });
+        };
+        if rows * self.width * out < SERIAL {
+            (0..down * across).for_each(block);
+        } else {
+            (0..down * across).into_par_iter().with_max_len(1).for_each(block);
+        }
+    }
+
+    /// Calls `f` with at most [`BLOCK`] rows of `x` in the layer's precision.
+    fn rounded(&self, x: &[f32], f: impl FnOnce(&mut Rows)) {
+        let precision = self.product.filters.precision();
+        let words = self.width.div_ceil(precision.factors_a_word());
+        let mut rows = Rows::none();
+        rows.len = x.len() / self.width;
+        if precision == Precision::F32 {
+            x.chunks_exact(words).zip(&mut rows.from).for_each(|(row, from)| *from = row.as_ptr());
+            return f(&mut rows);
+        }
+        with_buffer(words * rows.len, |buffer| {
+            for (i, (row, to)) in x.chunks_exact(self.width).zip(buffer.chunks_exact_mut(words)).enumerate() {
+                if precision == Precision::Int8 {
+                    let mut extent = Extent::ZERO;
+                    extent.add(row);
+                    let (step, bytes) = extent.step();
+                    bytes.of(row, to);
+                    rows.steps[i] = step;
+                } else {
+                    pairs(row, to);
+                }
+                rows.from[i] = to.as_ptr();
+            }
+            f(&mut rows);
+        });
+    }
+}
+
+/// Products with fewer multiplications than this are not worth waking a thread.
+const SERIAL: usize = 1 << 18;

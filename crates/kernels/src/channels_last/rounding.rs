@@ -1,0 +1,109 @@
+//! Numbers in fewer bits, several to a word: what products in bf16 and in integers read.
+//!
+//! Activations become bytes over the range that they take where they are read together, `v ≈ scale·q − shift` with
+//! `q` in 0…255, so that zero is exact; weights become signed bytes, `w ≈ scale·q` with `q` in −127…127 (Jacob et al., 2018).
+
+use super::tile::Step;
+use crate::precision::bf16_bits;
+use crate::simd::widest;
+
+/// Two numbers to a word; the rest of the last is 0.
+pub(super) fn pairs(from: &[f32], to: &mut [f32]) {
+    assert_eq!(to.len(), from.len().div_ceil(2), "a word for two numbers");
+    // SAFETY: two halves are a word, and every pattern is a number.
+    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<u16>(), 2 * to.len()) };
+    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
+    to[from.len()..].fill(0);
+}
+
+/// `round(w/scale)`, four to a word; the rest of the last is 0.  Returns their sum.
+pub(super) fn signed_bytes(from: &[f32], scale: f32, to: &mut [f32]) -> i64 {
+    let to = bytes(from, to);
+    let by = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    to.iter_mut().zip(from).for_each(|(to, w)| *to = (w * by).round_ties_even() as i8 as u8);
+    to[from.len()..].fill(0);
+    to.iter().map(|&q| i64::from(q as i8)).sum()
+}
+
+/// The bytes of the words of `from.len()` numbers.
+fn bytes<'a>(from: &[f32], to: &'a mut [f32]) -> &'a mut [u8] {
+    assert_eq!(to.len(), from.len().div_ceil(4), "a word for four numbers");
+    // SAFETY: four bytes are a word, and every pattern is a number.
+    unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), 4 * to.len()) }
+}
+
+/// Lanes in which extremes are looked for.
+const LANES: usize = 32;
+
+/// The range of numbers, with zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    lo: [f32; LANES],
+    hi: [f32; LANES],
+    /// Patterns of the largest magnitudes, which tell of NaN and infinity.
+    magnitude: [u32; LANES],
+}
+
+impl Extent {
+    pub(super) const ZERO: Extent = Extent { lo: [0.0; LANES], hi: [0.0; LANES], magnitude: [0; LANES] };
+
+    /// Widens to hold `values` as well.
+    pub(super) fn add(&mut self, values: &[f32]) {
+        let Extent { mut lo, mut hi, mut magnitude } = *self;
+        let mut widen = |i: usize, v: f32| {
+            lo[i] = if v < lo[i] { v } else { lo[i] };
+            hi[i] = if v > hi[i] { v } else { hi[i] };
+            magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
+        };
+        let (whole, rest) = values.as_chunks::<LANES>();
+        widest(|| {
+            for values in whole {
+                values.iter().enumerate().for_each(|(i, &v)| widen(i, v));
+            }
+            rest.iter().enumerate().for_each(|(i, &v)| widen(i, v));
+        });
+        *self = Extent { lo, hi, magnitude };
+    }
+
+    /// Bytes over this range.  What stands for NaN or infinity, or for steps too large for a number, makes every product
+    /// NaN.
+    pub(super) fn step(self) -> (Step, Bytes) {
+        let lo = self.lo.into_iter().fold(0.0, f32::min);
+        let hi = self.hi.into_iter().fold(0.0, f32::max);
+        let magnitude = self.magnitude.into_iter().max().unwrap_or(0);
+        let scale = (hi - lo) / 255.0;
+        if magnitude >= f32::INFINITY.to_bits() || !scale.is_finite() {
+            return (Step { scale: f32::NAN, shift: f32::NAN }, Bytes { by: 0.0, zero: 0.0 });
+        }
+        // Numbers too small for a step are zeros.
+        let by = 1.0 / scale;
+        let by = if by.is_finite() { by } else { 0.0 };
+        let zero = (-lo * by).round_ties_even();
+        (Step { scale, shift: scale * zero }, Bytes { by, zero })
+    }
+}
+
+/// How numbers become bytes: `round(v·by) + zero`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes {
+    by: f32,
+    zero: f32,
+}
+
+impl Bytes {
+    /// Four bytes to a word.  The last may be partly 0, which stands for nothing, since weights are 0 there.
+    pub(super) fn of(self, from: &[f32], to: &mut [f32]) {
+        let to = bytes(from, to);
+        // Adding 1.5·2²³ leaves the number, rounded to the nearest, in the lowest bits.
+        const ROUND: f32 = 12_582_912.0;
+        let Bytes { by, zero } = self;
+        let byte = |v: f32| {
+            let v = v * by + zero;
+            let v = if v < 0.0 { 0.0 } else { v };
+            let v = if v > 255.0 { 255.0 } else { v };
+            (v + ROUND).to_bits() as u8
+        };
+        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = byte(v)));
+        to[from.len()..].fill(0);
+    }
+}
