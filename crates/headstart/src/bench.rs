@@ -211,7 +211,7 @@ enum Timed {
     Network(Network),
 }
 
-/// A batch of noise, or of tokens that are drawn at random.
+/// A batch of pictures that differ as photographs do, coarsely and finely, or of tokens that are drawn at random.
 fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
     let mut rng = Rng::new(1);
     let inputs = graph
@@ -221,7 +221,8 @@ fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
             let shape = sizes(&spec.shape, options);
             let n = shape.iter().product();
             let array = if spec.dtype.is_float() {
-                Array::f32(&shape, (0..n).map(|_| rng.normal() as f32).collect())
+                let patches: Vec<f64> = (0..n.div_ceil(PATCH)).map(|_| rng.normal()).collect();
+                Array::f32(&shape, (0..n).map(|i| (patches[i / PATCH] + 0.3 * rng.normal()) as f32).collect())
             } else if name.contains("mask") {
                 Array::i64(&shape, vec![1; n])
             } else {
@@ -233,6 +234,9 @@ fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
         .collect();
     Batch { inputs }
 }
+
+/// Pixels of one colour, but for noise: some rows of a plane.
+const PATCH: usize = 8192;
 
 /// Numbers for symbols: the first is the batch, others are tokens.
 fn sizes(shape: &Shape, options: &BenchOptions) -> Vec<usize> {
