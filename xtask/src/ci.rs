@@ -23,6 +23,11 @@ pub fn run() -> ExitCode {
             c
         }),
         ("tests", cargo(&["test", "--release", "--workspace", "--no-fail-fast"])),
+        ("speed", {
+            let mut c = Command::new(std::env::current_exe().unwrap_or_else(|_| "cargo-xtask".into()));
+            c.args(["speed", "--headstart"]).arg(target().join("release").join("headstart"));
+            c
+        }),
     ];
     for (name, mut command) in steps {
         if let Err(code) = step(name, &mut command) {
@@ -73,7 +78,10 @@ fn step(name: &str, command: &mut Command) -> Result<(), ExitCode> {
     }
 }
 
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
 fn deny_binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("tools").join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX))
+    target().join("tools").join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX))
 }

@@ -7,6 +7,7 @@ pub mod golden;
 pub mod gpu_smoke;
 pub mod interop;
 pub mod onnx;
+pub mod speed;
 pub mod study;
 
 use std::process::ExitCode;

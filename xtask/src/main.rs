@@ -83,9 +83,19 @@ enum Chore {
         /// Only rows whose name contains this
         #[arg(long, default_value = "")]
         only: String,
+        /// Folder of tables for whole jobs: hymenoptera/labels.csv, sign_digits/labels.csv (path,label), trec.csv and
+        /// sms_spam.csv (text,label); without it networks alone are timed
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
         /// Where the page is written
         #[arg(long, default_value = "BENCHMARKS.md")]
         out: PathBuf,
+    },
+    /// Check that networks reach their share of what the cores can do
+    Speed {
+        /// The program
+        #[arg(long, default_value = "target/release/headstart")]
+        headstart: PathBuf,
     },
     /// Compare architectures with numbers that their reference implementations made; one JSON line a file
     Golden {
@@ -103,7 +113,8 @@ fn main() -> ExitCode {
         Chore::Study { seeds, resplit, headstart, out, fit } => {
             xtask::study::run(&xtask::study::Study { n_seeds: seeds, resplit, headstart, out, fit })
         }
-        Chore::Benchmarks { python, headstart, rounds, threads, only, out } => {
+        Chore::Speed { headstart } => xtask::speed::run(&headstart),
+        Chore::Benchmarks { python, headstart, rounds, threads, only, data, out } => {
             let rounds = rounds.max(1);
             xtask::benchmarks::run(&xtask::benchmarks::Benchmarks {
                 python,
@@ -111,6 +122,7 @@ fn main() -> ExitCode {
                 rounds,
                 threads,
                 only,
+                data,
                 out,
             })
         }

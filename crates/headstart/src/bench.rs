@@ -62,6 +62,8 @@ pub struct BenchReport {
     pub dtype: String,
     /// What products were computed in.
     pub precision: Precision,
+    /// Where `auto` chose fewer bits than f32, how far they moved the outputs of the batch, over their spread.
+    pub noise: Option<f64>,
     /// Threads.
     pub n_threads: usize,
     /// Examples a second, by the median run.
@@ -119,13 +121,18 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let operations = 2.0 * passes * (options.batch as u64 * multiply_adds(&graph, options.tokens)) as f64;
     let batch = batch(&graph, options);
     let weights = random_weights(&graph, 0)?;
+    let mut noise = None;
     let (mut timed, precision) = match work {
         BenchWork::Forward => {
             let (graph, weights) = fold(&graph, &weights)?;
             let load = |precision| Frozen::load(graph.clone(), &weights, &Device::cpu(), precision);
             let precision = match choice {
                 PrecisionChoice::Fixed(precision) => precision,
-                PrecisionChoice::Auto => fastest_harmless(&load, &batch)?,
+                PrecisionChoice::Auto => {
+                    let (precision, found) = fastest_harmless(&load, &batch)?;
+                    noise = found;
+                    precision
+                }
             };
             (Timed::Frozen(Box::new(load(precision)?)), precision)
         }
@@ -162,6 +169,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
         batch: options.batch,
         dtype: options.dtype.clone(),
         precision,
+        noise,
         n_threads: rayon::current_num_threads(),
         items_per_s: options.batch as f64 / seconds,
         seconds,
@@ -184,10 +192,11 @@ fn peak_of_cores(precision: Precision) -> f64 {
     peak::measure(precision, Isa::best(), Duration::from_millis(50))
 }
 
+/// The fastest precision that is harmless, and its noise.
 fn fastest_harmless(
     load: &dyn Fn(Precision) -> Result<Frozen, EngineError>,
     batch: &Batch,
-) -> Result<Precision, Error> {
+) -> Result<(Precision, Option<f64>), Error> {
     let outputs = |precision| -> Result<(Vec<f32>, usize), Error> {
         let array = load(precision)?.infer(batch)?;
         let width = array.shape[1..].iter().product();
@@ -198,11 +207,12 @@ fn fastest_harmless(
     };
     let (want, width) = outputs(Precision::F32)?;
     for precision in faster(&Device::cpu()) {
-        if noise_of(&want, &outputs(precision)?.0, width) <= NOISE_MAX {
-            return Ok(precision);
+        let noise = noise_of(&want, &outputs(precision)?.0, width);
+        if noise <= NOISE_MAX {
+            return Ok((precision, Some(noise)));
         }
     }
-    Ok(Precision::F32)
+    Ok((Precision::F32, None))
 }
 
 /// A network that learns, or never will.
@@ -219,7 +229,7 @@ fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
         .filter(|(_, _, spec)| spec.default.is_none())
         .map(|(_, name, spec)| {
             let shape = sizes(&spec.shape, options);
-            let n = shape.iter().product();
+            let n: usize = shape.iter().product();
             let array = if spec.dtype.is_float() {
                 let patches: Vec<f64> = (0..n.div_ceil(PATCH)).map(|_| rng.normal()).collect();
                 Array::f32(&shape, (0..n).map(|i| (patches[i / PATCH] + 0.3 * rng.normal()) as f32).collect())

@@ -1,7 +1,7 @@
 //! `--precision`: what products of the frozen network are computed in, and whether less than f32 does harm.
 //!
-//! The test of harm: some training examples, spread over the split, go through the network both ways.  The root mean square
-//! of what their features differ by, over that of how they differ from their own mean, is the *noise*.  At 0.1 the variance of
+//! The test of harm: some training examples, spread over the split, go through the network both ways.  Features are centred,
+//! as a head does; the root mean square of what they differ by then, over that of the features in f32, is the *noise*.  At 0.1 the variance of
 //! features between examples, which all that a head can tell lies in, outweighs that of rounding by 100.
 
 use std::str::FromStr;
@@ -165,7 +165,7 @@ fn note(chosen: Precision, n: usize, tried: &[String]) -> String {
     )
 }
 
-/// Root mean square of the difference over that of the distance from the mean, of rows of the same examples.
+/// Root mean square of the difference of centred rows of the same examples, over that of the first.
 fn noise(want: &Features, got: &Features) -> f64 {
     noise_of(&want.values, &got.values, want.width)
 }
@@ -176,16 +176,15 @@ pub(crate) fn noise_of(want: &[f32], got: &[f32], width: usize) -> f64 {
     if n == 0 || want.len() != got.len() {
         return f64::INFINITY;
     }
-    let mut mean = vec![0.0f64; width];
-    for row in want.chunks_exact(width) {
-        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v) / n as f64);
-    }
+    let centred = |feature: usize, value: &dyn Fn(usize) -> f64| {
+        let at = |row: usize| value(row * width + feature);
+        let mean = (0..n).map(at).sum::<f64>() / n as f64;
+        (0..n).map(|row| (at(row) - mean).powi(2)).sum::<f64>()
+    };
     let (mut apart, mut spread) = (0.0, 0.0);
-    for (want, got) in want.chunks_exact(width).zip(got.chunks_exact(width)) {
-        for ((&w, &g), m) in want.iter().zip(got).zip(&mean) {
-            apart += (f64::from(g) - f64::from(w)).powi(2);
-            spread += (f64::from(w) - m).powi(2);
-        }
+    for feature in 0..width {
+        apart += centred(feature, &|i| f64::from(got[i]) - f64::from(want[i]));
+        spread += centred(feature, &|i| f64::from(want[i]));
     }
     let noise = (apart / spread).sqrt();
     if noise.is_nan() { f64::INFINITY } else { noise }
@@ -197,10 +196,11 @@ mod tests {
 
     #[test]
     fn noise_is_measured_by_what_tells_examples_apart() {
-        // Both features are far from zero, which tells nothing: around their means they are ±1 and ±2.
+        // Both features are far from zero, which tells nothing: around their means they are ±1 and ±2.  Nor does it that
+        // the second is 0.5 larger everywhere.
         let want = [101.0, 48.0, 99.0, 52.0];
-        let got = [101.1, 48.0, 99.0, 52.2];
-        let expected = ((0.01 + 0.04) / (1.0 + 4.0 + 1.0 + 4.0_f64)).sqrt();
+        let got = [101.1, 48.4, 98.9, 52.6];
+        let expected = ((0.01 + 0.01 + 0.01 + 0.01) / (1.0 + 4.0 + 1.0 + 4.0_f64)).sqrt();
         assert!((noise_of(&want, &got, 2) - expected).abs() < 1e-4);
         assert_eq!(noise_of(&want, &want, 2), 0.0);
         assert_eq!(noise_of(&[1.0, 1.0], &[1.0, 1.5], 1), f64::INFINITY, "nothing to tell apart");

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
-
 use headstart_core::{Scaling, Targets};
+use headstart_kernels::channels_last::Linear;
+use headstart_kernels::gemm::{Matrix, gemm_here};
+use headstart_kernels::{Activation, Precision};
+use rayon::prelude::*;
 
 use crate::standardise::{Scale, blocks};
 
@@ -87,8 +87,8 @@ impl<'a> Objective<'a> {
     /// Mean loss + λ/2·‖W‖², with its gradient.
     pub(crate) fn evaluate(&self, parameters: &[f64], l2: f64) -> Evaluation {
         let (d, k) = (self.problem.width, self.problem.n_classes);
-        let (weight, bias) = self.unscale(parameters);
-        let parts: Vec<Part> = self.tasks.par_iter().map(|task| self.run(task, &weight, &bias)).collect();
+        let (layer, bias) = self.unscale(parameters);
+        let parts: Vec<Part> = self.tasks.par_iter().map(|task| self.run(task, &layer, &bias)).collect();
         let mut total = Part::new(k, d);
         for part in &parts {
             total.add(part);
@@ -112,14 +112,14 @@ impl<'a> Objective<'a> {
 
     /// Sums over `rows`, which need not be those learned from: weighted loss, weight, rows judged right, answers.
     pub(crate) fn judge(&self, parameters: &[f64], rows: Range<usize>) -> Judgement {
-        let (weight, bias) = self.unscale(parameters);
+        let (layer, bias) = self.unscale(parameters);
         let k = self.problem.n_classes;
         let mut judgement = Judgement::default();
         let mut logits = vec![0.0f32; BLOCK_ROWS * k];
         let mut p = vec![0.0; k];
         for block in blocks(&[rows], BLOCK_ROWS) {
             let logits = &mut logits[..block.len() * k];
-            self.logits(&block, &weight, logits);
+            layer.run_here(self.features(&block), logits);
             for (row, z) in block.zip(logits.chunks_exact(k)) {
                 let w = self.problem.row_weight[row];
                 judgement.loss += w * self.problem.cross_entropy(row, z, &bias, &mut p);
@@ -132,8 +132,8 @@ impl<'a> Objective<'a> {
         judgement
     }
 
-    /// Parameters for the features as stored: weights `[n_classes, width]` in 32 bits, biases in 64.
-    fn unscale(&self, parameters: &[f64]) -> (Vec<f32>, Vec<f64>) {
+    /// Parameters for the features as stored: weights in 32 bits, biases in 64.
+    fn unscale(&self, parameters: &[f64]) -> (Linear, Vec<f64>) {
         let (d, k) = (self.problem.width, self.problem.n_classes);
         let mut weight = Vec::with_capacity(k * d);
         let mut bias = parameters[k * d..].to_vec();
@@ -143,18 +143,16 @@ impl<'a> Objective<'a> {
                 *b -= w * s * m;
             }
         }
-        (weight, bias)
+        (Linear::new(Precision::F32, &weight, None, d, Activation::Identity), bias)
     }
 
-    fn logits(&self, rows: &Range<usize>, weight: &[f32], logits: &mut [f32]) {
-        let (d, k) = (self.problem.width, self.problem.n_classes);
-        let x = MatRef::from_row_major_slice(&self.problem.x[rows.start * d..rows.end * d], rows.len(), d);
-        let w = MatRef::from_row_major_slice(weight, k, d);
-        let z = MatMut::from_row_major_slice_mut(logits, rows.len(), k);
-        matmul(z, Accum::Replace, x, w.transpose(), 1.0, Par::Seq);
+    /// Features as stored of some rows.
+    fn features(&self, rows: &Range<usize>) -> &[f32] {
+        let d = self.problem.width;
+        &self.problem.x[rows.start * d..rows.end * d]
     }
 
-    fn run(&self, task: &[Range<usize>], weight: &[f32], bias: &[f64]) -> Part {
+    fn run(&self, task: &[Range<usize>], layer: &Linear, bias: &[f64]) -> Part {
         let (d, k) = (self.problem.width, self.problem.n_classes);
         let mut part = Part::new(k, d);
         let mut logits = vec![0.0f32; BLOCK_ROWS * k];
@@ -163,7 +161,7 @@ impl<'a> Objective<'a> {
         for block in task {
             let n = block.len();
             let logits = &mut logits[..n * k];
-            self.logits(block, weight, logits);
+            layer.run_here(self.features(block), logits);
             for (row, z) in block.clone().zip(logits.chunks_exact_mut(k)) {
                 let w = self.problem.row_weight[row];
                 part.loss += w * self.problem.cross_entropy(row, z, bias, &mut p);
@@ -175,10 +173,8 @@ impl<'a> Objective<'a> {
                     z[c] = residual as f32;
                 }
             }
-            let x = MatRef::from_row_major_slice(&self.problem.x[block.start * d..block.end * d], n, d);
-            let r = MatRef::from_row_major_slice(logits, n, k);
-            let g = MatMut::from_row_major_slice_mut(&mut product, k, d);
-            matmul(g, Accum::Replace, r.transpose(), x, 1.0, Par::Seq);
+            let (x, r) = (Matrix::new(self.features(block), [n, d], d), Matrix::new(logits, [n, k], k));
+            gemm_here(r.transpose(), x, &mut product, d, false);
             for (sum, v) in part.gradient.iter_mut().zip(&product) {
                 *sum += f64::from(*v);
             }

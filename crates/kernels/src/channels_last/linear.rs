@@ -60,9 +60,18 @@ impl Linear {
 
     /// `x [rows, width]` → `y [rows, out]`, on all threads of the pool.
     pub fn run(&self, x: &[f32], y: &mut [f32]) {
-        let (rows, out) = (x.len() / self.width, self.product.filters.len());
+        self.run_on(rayon::current_num_threads(), x, y);
+    }
+
+    /// The same on the caller's thread alone: for a task among many.
+    pub fn run_here(&self, x: &[f32], y: &mut [f32]) {
+        self.run_on(1, x, y);
+    }
+
+    fn run_on(&self, n_threads: usize, x: &[f32], y: &mut [f32]) {
+        let (rows, out) = (x.len() / self.width, self.out());
         assert_eq!([x.len(), y.len()], [rows * self.width, rows * out], "rows of x and of y");
-        let (tasks, panels) = (3 * rayon::current_num_threads(), self.product.filters.n_panels());
+        let (tasks, panels) = (3 * n_threads, self.product.filters.n_panels());
         let size = rows.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, BLOCK);
         let down = rows.div_ceil(size);
         let across = tasks.div_ceil(down.max(1)).min(panels);
@@ -78,7 +87,7 @@ impl Linear {
                 self.product.run(r, panels.clone());
             });
         };
-        if rows * self.width * out < SERIAL {
+        if n_threads == 1 || rows * self.width * out < SERIAL {
             (0..down * across).for_each(block);
         } else {
             (0..down * across).into_par_iter().with_max_len(1).for_each(block);

@@ -102,6 +102,21 @@ pub fn gemm_of(
     gemm_on(&operands.kernel(), a, b, dst, row_stride, add, epilogue);
 }
 
+/// As [`gemm`], on the caller's thread alone: for a task among many.
+pub fn gemm_here(a: Matrix<'_>, b: Matrix<'_>, dst: &mut [f32], row_stride: usize, add: bool) {
+    check(a, b, dst, row_stride);
+    // SAFETY: the result lies in `dst`.
+    unsafe { serial(a, b, dst.as_mut_ptr(), row_stride, add, &Epilogue::default()) };
+}
+
+/// Panics unless sizes fit each other, and the result its slice.
+fn check(a: Matrix<'_>, b: Matrix<'_>, dst: &[f32], row_stride: usize) {
+    let ([m, k], [k_b, n]) = (a.size(), b.size());
+    assert_eq!(k, k_b, "inner sizes");
+    assert!(n <= row_stride, "rows of {n} overlap at {row_stride}");
+    assert!(m == 0 || n == 0 || (m - 1) * row_stride + n <= dst.len(), "the result lies in its slice");
+}
+
 fn gemm_on(
     kernel: &Kernel,
     a: Matrix<'_>,
@@ -111,13 +126,11 @@ fn gemm_on(
     add: bool,
     epilogue: &Epilogue<'_>,
 ) {
-    let ([m, k], [k_b, n]) = (a.size(), b.size());
-    assert_eq!(k, k_b, "inner sizes");
-    assert!(n <= row_stride, "rows of {n} overlap at {row_stride}");
+    check(a, b, dst, row_stride);
+    let ([m, k], [_, n]) = (a.size(), b.size());
     if m == 0 || n == 0 {
         return;
     }
-    assert!((m - 1) * row_stride + n <= dst.len(), "the result lies in its slice");
     epilogue.check(m, n, row_stride);
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
     // SAFETY: the result lies in `dst`, which this product alone writes.

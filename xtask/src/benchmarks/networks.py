@@ -1,5 +1,5 @@
 """What PyTorch and onnxruntime do on this machine, for `cargo xtask benchmarks`: one JSON line.
-usage: python benchmarks.py forward|step ARCH BATCH torch|torch-bf16|onnxruntime|onnxruntime-int8 THREADS
+usage: python networks.py THREADS forward|step ARCH BATCH torch|torch-bf16|onnxruntime|onnxruntime-int8
 
 Networks have random weights and, as Headstart's, ten classes; texts have 128 tokens.  Convolutional networks run with channels
 last, which is PyTorch's fastest layout."""
@@ -77,7 +77,7 @@ def stepping(model, inputs, batch, bf16):
 
 
 def main():
-    work, arch, batch, engine, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+    threads, work, arch, batch, engine = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model, inputs = network(arch, batch)
