@@ -11,6 +11,8 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+use headstart_kernels::channels_last::Linear;
+use headstart_kernels::{Activation, Precision};
 use rayon::prelude::*;
 
 /// Beyond this many axes, they are estimated from a sample of rows.
@@ -24,8 +26,8 @@ const STRIPE: usize = 64;
 /// Principal axes of standardised features.
 pub(crate) struct Axes {
     width: usize,
-    /// `[axes, width]`, orthonormal.
-    vectors: Vec<f32>,
+    /// From coordinates by feature to coordinates by axis, and back; none without axes.
+    rotations: Option<[Linear; 2]>,
     /// Along each axis.
     variance: Vec<f64>,
 }
@@ -37,7 +39,7 @@ impl Axes {
         if width <= n && width <= N_AXES_EXACT {
             let columns = MatRef::from_row_major_slice(x, n, width).transpose();
             let (vectors, variance) = eigen(gram(columns, 1.0 / n as f32), width);
-            return Axes { width, vectors, variance };
+            return Axes::along(width, vectors, variance);
         }
         // Fewer rows than features: the Gram matrix of rows has the same variances, and X turns its vectors into axes.
         let n_kept = if n > N_AXES_EXACT { N_ROWS_SAMPLED } else { n };
@@ -65,26 +67,29 @@ impl Axes {
             let norm = (v * n_kept as f64).sqrt() as f32;
             axis.iter_mut().for_each(|a| *a /= norm);
         }
-        Axes { width, vectors, variance }
+        Axes::along(width, vectors, variance)
+    }
+
+    /// Along orthonormal `vectors [axes, width]`.
+    fn along(width: usize, vectors: Vec<f32>, variance: Vec<f64>) -> Self {
+        let r = variance.len();
+        let layer =
+            |weight: &[f32], from| Linear::new(Precision::F32, weight, None, from, Activation::Identity);
+        let rotations = (r > 0).then(|| {
+            let back: Vec<f32> = (0..width * r).map(|i| vectors[i % r * width + i / r]).collect();
+            [layer(&vectors, width), layer(&back, r)]
+        });
+        Axes { width, rotations, variance }
     }
 
     /// Divides a gradient (`[n_classes, width]`, then biases) by an estimate of the Hessian's diagonal along the axes.
     pub(crate) fn precondition(&self, gradient: &[f64], curvature: &[f64], l2: f64) -> Vec<f64> {
         let (d, k, r) = (self.width, curvature.len(), self.variance.len());
         let g: Vec<f32> = gradient[..k * d].iter().map(|v| *v as f32).collect();
-        let mut along = vec![0.0f32; k * r];
-        let v = MatRef::from_row_major_slice(&self.vectors, r, d);
-        let product = |to: &mut [f32], n, from: &[f32], m, by: MatRef<'_, f32>| {
-            matmul(
-                MatMut::from_row_major_slice_mut(to, k, n),
-                Accum::Replace,
-                MatRef::from_row_major_slice(from, k, m),
-                by,
-                1.0,
-                Par::Seq,
-            );
-        };
-        product(&mut along, r, &g, d, v.transpose());
+        let (mut along, mut back) = (vec![0.0f32; k * r], vec![0.0f32; k * d]);
+        if let Some([there, _]) = &self.rotations {
+            there.run_here(&g, &mut along);
+        }
         // With an axis for every feature the rest is nothing, and leaving it out avoids a cancellation.
         let rest = if r == d { 0.0 } else { 1.0 / l2 };
         for (along, c) in along.chunks_exact_mut(r.max(1)).zip(curvature) {
@@ -92,8 +97,9 @@ impl Axes {
                 *a *= (1.0 / (c * s + l2) - rest) as f32;
             }
         }
-        let mut back = vec![0.0f32; k * d];
-        product(&mut back, d, &along, r, v);
+        if let Some([_, home]) = &self.rotations {
+            home.run_here(&along, &mut back);
+        }
         let weights = gradient.iter().zip(&back).map(|(g, b)| f64::from(*b) + rest * g);
         let biases = gradient[k * d..].iter().zip(curvature).map(|(g, c)| g / c.max(1e-6));
         weights.chain(biases).collect()
