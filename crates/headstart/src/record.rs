@@ -29,7 +29,7 @@ use crate::predictions_csv;
 use crate::prefix::Extracted;
 use crate::proof::{Proof, measures, predictions};
 use crate::rival::Rival;
-use crate::run::{Run, peak_mb};
+use crate::run::{Run, cpu_seconds, peak_mb};
 use crate::tune::Tuned;
 use crate::{Error, Session, Source};
 
@@ -100,6 +100,8 @@ pub struct FitSummary {
     pub forecast: Option<Forecast>,
     /// Where the time went.
     pub seconds: BTreeMap<&'static str, f64>,
+    /// Processor seconds of all threads: over those of the clock, the cores that were busy.
+    pub cpu_seconds: Option<f64>,
     /// Most memory held, MiB.
     pub peak_mb: Option<f64>,
     /// Seed of everything random but the split.
@@ -207,6 +209,7 @@ pub(crate) fn leave(
         fallback,
         forecast: fitted.forecast.clone(),
         seconds,
+        cpu_seconds: cpu_seconds(),
         peak_mb: peak,
         seed: plan.seed,
         split_seed: plan.split.seed,

@@ -13,6 +13,7 @@
 
 use rayon::prelude::*;
 
+use crate::dropout::Dropout;
 use crate::gemm::{Epilogue, Matrix, Shared, serial};
 use crate::simd::widest;
 use crate::{activation, lanes, softmax};
@@ -35,37 +36,6 @@ pub struct Shape {
     pub size: usize,
     /// What scores are multiplied by, `1/√size` as a rule.
     pub scale: f32,
-}
-
-/// Dropout of the probabilities (Srivastava et al., 2014): which are dropped is a function of the seed and the place alone,
-/// so that the backward pass, on any number of threads, drops the same ones.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dropout {
-    /// Probability that one is dropped, below 1; what stays is multiplied by `1/(1 − p)`.
-    pub p: f32,
-    /// Another seed, other places.
-    pub seed: u64,
-}
-
-impl Dropout {
-    /// Drops from one row of probabilities; `row` counts over `[n, heads, s_q]`.
-    #[inline(always)]
-    fn apply(self, row_idx: usize, row: &mut [f32]) {
-        // SplitMix64's mix of seed and row, then a 32-bit mix a column, which compilers vectorise.
-        let mut z = self.seed.wrapping_add((row_idx as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let key = (z ^ (z >> 31)) as u32;
-        let limit = (f64::from(self.p) * 4_294_967_296.0) as u32;
-        let kept = 1.0 / (1.0 - self.p);
-        for (j, value) in row.iter_mut().enumerate() {
-            let mut x = key.wrapping_add((j as u32).wrapping_mul(0x9E37_79B9));
-            x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
-            x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
-            x ^= x >> 16;
-            *value *= if x < limit { 0.0 } else { kept };
-        }
-    }
 }
 
 /// Row by row of every head, `[n, heads, s_q]`: the largest score and the inverse of the sum of exponentials.
@@ -107,7 +77,7 @@ pub fn forward(
                     for (i, (row, kept)) in scores.chunks_exact_mut(d.s_k).zip(kept.iter_mut()).enumerate() {
                         *kept = softmax::normalise(row);
                         if let Some(drop) = drop {
-                            drop.apply(t * d.s_q + b * BLOCK + i, row);
+                            drop.apply_to_row(t * d.s_q + b * BLOCK + i, row);
                         }
                     }
                 });
@@ -159,12 +129,12 @@ pub fn backward(
                         p.iter_mut().for_each(|p| *p = activation::exp(*p - max) * scale);
                         let row_idx = t * d.s_q + b * BLOCK + i;
                         if let Some(drop) = drop {
-                            drop.apply(row_idx, dp);
+                            drop.apply_to_row(row_idx, dp);
                         }
                         let mean = lanes::sum2(p, dp, |p, d| p * d);
                         dp.iter_mut().zip(&*p).for_each(|(dp, &p)| *dp = p * (*dp - mean) * d.scale);
                         if let Some(drop) = drop {
-                            drop.apply(row_idx, p);
+                            drop.apply_to_row(row_idx, p);
                         }
                     }
                 });
@@ -253,7 +223,7 @@ mod tests {
             let p: Vec<f64> = s.iter().map(|s| s / sum).collect();
             let mut kept = vec![1.0; d.s_k];
             if let Some(drop) = drop {
-                drop.apply(t, &mut kept);
+                drop.apply_to_row(t, &mut kept);
             }
             let dp: Vec<f64> = (0..d.s_k)
                 .map(|j| dot(&|e| of(g, q_at(e)), &|e| of(v, k_at(j, e))) * f64::from(kept[j]))
@@ -299,24 +269,6 @@ mod tests {
                 let worst = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-5, "{name} of {d:?}: off by {worst}");
             }
-        }
-    }
-
-    #[test]
-    fn dropout_keeps_its_share_and_differs_by_row_and_seed() {
-        let row = |row_idx: usize, seed: u64| {
-            let mut ones = vec![1.0; 4096];
-            Dropout { p: 0.1, seed }.apply(row_idx, &mut ones);
-            ones
-        };
-        let dropped: usize = (0..64).map(|r| row(r, 5).iter().filter(|v| **v == 0.0).count()).sum();
-        let share = dropped as f64 / (64.0 * 4096.0);
-        assert!((share - 0.1).abs() < 0.003, "{share} of all are dropped");
-        assert!(row(0, 5).iter().all(|v| *v == 0.0 || (v - 1.0 / 0.9).abs() < 1e-6));
-        let alike = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| **a == 0.0 && **b == 0.0).count();
-        for other in [row(1, 5), row(0, 6)] {
-            // 1 % of 4,096 by chance.
-            assert!((15..75).contains(&alike(&row(0, 5), &other)), "{}", alike(&row(0, 5), &other));
         }
     }
 

@@ -80,6 +80,7 @@ fn all() -> Vec<Job> {
 struct Own {
     test: f64,
     peak_mb: f64,
+    cpu_seconds: f64,
 }
 
 /// What a peer says.
@@ -89,16 +90,17 @@ struct Peer {
     peak_mb: f64,
 }
 
-/// One run: seconds of the whole process, accuracy on the test, memory.
-type Measured = [f64; 3];
+/// One run: seconds of the whole process, accuracy on the test, memory, processor seconds if they are known.
+type Measured = [f64; 4];
 
 /// Runs the rows that are wanted and whose table is there.
 pub(super) fn rows(bench: &Bench<'_>, data: &Path, page: &mut String) -> Result<(), String> {
     let jobs: Vec<(String, Job)> =
         all().into_iter().map(|job| (format!("{}, {}", job.table, job.name), job)).collect();
     let head = "## Whole jobs\n\nFrom the start of the process to its end, the rival from random weights declined; seconds, and accuracy \
-                on the test.\n\n| job | Headstart, s | peer, s | ratio | asked | accuracy, Headstart / peer | memory |\n\
-                |---|---|---|---|---|---|---|";
+                on the test; *cores* are those that Headstart kept busy on average.\n\n\
+                | job | Headstart, s | peer, s | ratio | asked | accuracy, Headstart / peer | memory | cores |\n\
+                |---|---|---|---|---|---|---|---|";
     add(page, head)?;
     let scratch = std::env::temp_dir().join(format!("headstart-benchmarks-{}", std::process::id()));
     for (name, job) in jobs.into_iter().filter(|(name, _)| bench.wants(name)) {
@@ -118,19 +120,20 @@ pub(super) fn rows(bench: &Bench<'_>, data: &Path, page: &mut String) -> Result<
             ours.push(own(bench, &job, &table, &scratch)?);
             let mut command = bench.peer("jobs.py");
             command.arg(job.peer).arg(&table).args(job.numbers);
-            theirs.push(timed(&mut command, |p: Peer| [p.accuracy, p.peak_mb])?);
+            theirs.push(timed(&mut command, |p: Peer| [p.accuracy, p.peak_mb, f64::NAN])?);
         }
         let of = |all: &[Measured], i: usize| median(all.iter().map(|m| m[i]));
         let ratio = |i: usize| median(ours.iter().zip(&theirs).map(|(o, t)| t[i] / o[i]));
         let line = format!(
-            "| {name} | {:.2} | {:.2} | **{:.2}** | {:.1} | {:.3} / {:.3} | {:.2} |",
+            "| {name} | {:.2} | {:.2} | **{:.2}** | {:.1} | {:.3} / {:.3} | {:.2} | {:.1} |",
             of(&ours, 0),
             of(&theirs, 0),
             ratio(0),
             job.asked,
             of(&ours, 1),
             of(&theirs, 1),
-            1.0 / ratio(2)
+            1.0 / ratio(2),
+            median(ours.iter().map(|m| m[3] / m[0]))
         );
         add(page, &line)?;
     }
@@ -144,16 +147,16 @@ fn own(bench: &Bench<'_>, job: &Job, table: &Path, scratch: &Path) -> Result<Mea
     let mut command = bench.headstart();
     command.arg("fit").arg(table).args(["--source", job.source, "--baseline-budget", "0"]).args(job.fit);
     command.arg("--cache").arg(scratch.join("cache")).arg("--out").arg(out);
-    timed(&mut command, |o: Own| [o.test, o.peak_mb])
+    timed(&mut command, |o: Own| [o.test, o.peak_mb, o.cpu_seconds])
 }
 
 fn timed<T: serde::de::DeserializeOwned>(
     command: &mut Command,
-    read: impl Fn(T) -> [f64; 2],
+    read: impl Fn(T) -> [f64; 3],
 ) -> Result<Measured, String> {
     let start = Instant::now();
-    let [accuracy, peak_mb] = read(answer(command)?);
-    Ok([start.elapsed().as_secs_f64(), accuracy, peak_mb])
+    let [accuracy, peak_mb, cpu] = read(answer(command)?);
+    Ok([start.elapsed().as_secs_f64(), accuracy, peak_mb, cpu])
 }
 
 fn remove(dir: &Path) -> Result<(), String> {

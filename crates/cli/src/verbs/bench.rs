@@ -30,6 +30,9 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<u8, Error> {
         100.0 * report.share,
         report.n_threads
     );
+    if let Some(noise) = report.noise {
+        println!("in {}, whose rounding moves the outputs by {noise:.3} of their spread", report.precision);
+    }
     if let Some(mb) = report.peak_mb {
         println!("at most {mb:.0} MiB of memory");
     }

@@ -4,7 +4,8 @@ use burn_backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{FloatDType, Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::attention::{self as kernel, Dropout, Normalisers, Shape};
+use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
+use headstart_kernels::dropout::Dropout;
 
 use super::operator::{Operator, integers, is_ours, made, run, slice};
 use crate::tensor::{T, dims, reshape, scale};

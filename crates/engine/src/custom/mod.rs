@@ -11,10 +11,12 @@ mod batch_norm;
 #[cfg(test)]
 mod burn_tests;
 mod convolution;
+mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
 mod operator;
+mod sgd;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -24,8 +26,10 @@ pub(crate) use adamw::adamw;
 pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::batch_norm_train;
 pub(crate) use convolution::conv2d;
+pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
 pub(crate) use operator::on_processor;
+pub(crate) use sgd::sgd;
 pub(crate) use softmax::{cross_entropy, softmax};

@@ -4,7 +4,7 @@ use burn_backend::ops::{FloatTensorOps, IntTensorOps};
 use burn_backend::{FloatDType, Scalar, Shape};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::{Attention, disentangled_row, relative_position_bucket};
-use headstart_kernels::attention::Dropout;
+use headstart_kernels::dropout::Dropout;
 
 use super::{Mode, random};
 use crate::custom;

@@ -3,12 +3,21 @@
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::Rng;
+use headstart_kernels::dropout::Dropout;
 
 use super::Mode;
+use crate::custom;
 use crate::tensor::{T, dims, from_f32};
 
 /// Zeros single elements.
 pub(super) fn dropout(x: T, p: f64, mode: &mut Mode<'_>, device: &DispatchDevice) -> T {
+    let Mode::Training { rng, .. } = mode else { return x };
+    if p <= 0.0 {
+        return x;
+    }
+    if p < 1.0 && custom::drops(&x) {
+        return custom::dropout(x, Dropout { p: p as f32, seed: rng.next_u64() });
+    }
     let shape = dims(&x);
     drop_some(x, &shape, p, mode, device)
 }

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 use headstart_graph::Weights;
+use headstart_kernels::sgd::Step;
 
 use super::{Optimiser, Rates, keep, kept};
+use crate::custom::{self, on_processor};
 use crate::tensor::{T, scale};
 use crate::{Device, EngineError};
 
@@ -48,6 +50,12 @@ impl Optimiser for Sgd {
     fn update(&mut self, name: &str, param: T, gradient: T) -> T {
         let rate = self.rates.of(name);
         let decay = if rate.decays { self.weight_decay } else { 0.0 };
+        if on_processor(&param) && on_processor(&gradient) {
+            let step = Step { lr: self.lr * rate.lr_scale, momentum: self.momentum, weight_decay: decay };
+            let (param, velocity) = custom::sgd(&step, param, gradient, self.velocity.remove(name));
+            self.velocity.insert(name.into(), velocity);
+            return param;
+        }
         let g = if decay == 0.0 { gradient } else { B::float_add(gradient, scale(param.clone(), decay)) };
         let v = match self.velocity.remove(name) {
             Some(v) => B::float_add(scale(v, self.momentum), g),
