@@ -143,10 +143,11 @@ fn bare(path: &Path, format: ModelFormat, options: &ModelFileOptions) -> Result<
     let mut preprocess = None;
     let network = match &options.arch {
         Some(arch) => {
-            let (found, graph) = build_for(arch, &tensors)?;
+            let rename = if format == ModelFormat::Keras { Rename::Keras } else { Rename::ByName };
+            let (found, graph) = build_for(arch, &tensors, rename)?;
             (card.architecture, card.paper) = (found.name.into(), found.paper.into());
             preprocess = Some(found.preprocess.clone());
-            lay(graph, tensors.clone(), Rename::ByName).map(|(graph, weights, _)| (graph, weights))
+            lay(graph, tensors.clone(), rename).map(|(graph, weights, _)| (graph, weights))
         }
         None => Err(unnamed(path, &tensors)),
     };

@@ -70,7 +70,8 @@ def gradients(path, module):
 
 def folded(mine, values):
     """The number that each output channel of a convolution was multiplied by, if nothing else happened to it."""
-    if mine.ndim != 4 or mine.shape != values.shape:
+    # A single number is a multiple of any other.
+    if mine.ndim != 4 or mine.shape != values.shape or mine[0].size == 1:
         return None
     rows, theirs = mine.reshape(len(mine), -1).astype(np.float64), values.reshape(len(mine), -1).astype(np.float64)
     scales = (rows * theirs).sum(1) / np.maximum((rows * rows).sum(1), 1e-30)
