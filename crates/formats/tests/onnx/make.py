@@ -54,7 +54,8 @@ def gradients(path, module):
     A convolution that swallowed a batch norm has each output channel multiplied by a number; the gradient divides by it.
     """
     norms = {}
-    params = [(name, p) for name, p in module.named_parameters() if p.grad is not None]
+    # A direction and a length are not the weight that is made of them, though the numbers may be the same.
+    params = [(name, p) for name, p in module.named_parameters() if p.grad is not None and ".parametrizations." not in name]
     for tensor in onnx.load(path).graph.initializer:
         values = numpy_helper.to_array(tensor)
         for name, p in params:
@@ -343,6 +344,25 @@ def conditional():
     record(path, {"x": RNG.normal(size=(2, 4)).astype(np.float32), "sr": np.array(16000)}, fixed={"sr": 16000})
 
 
+def sizes():
+    """A shape that is one-hot: what `repeat` of a batch becomes, as older exporters write it."""
+    c = lambda name, v: helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(v)))
+    n = helper.make_node
+    nodes = [
+        c("one", np.array([1])), c("rank", np.array([3])), c("axis", np.array([0])),
+        n("Shape", ["x"], ["shape"]),
+        n("Gather", ["shape", "axis"], ["batch"]),
+        n("Concat", ["one", "batch"], ["values"], axis=0),
+        n("OneHot", ["axis", "rank", "values"], ["hot"]),
+        n("Reshape", ["hot", "rank"], ["repeats"]),
+        n("Tile", ["query", "repeats"], ["queries"]),
+        n("Mul", ["x", "queries"], ["y"]),
+    ]
+    query = np.random.default_rng(9).normal(size=(1, 3, 2)).astype(np.float32)
+    path = save("sizes", nodes, [("x", TensorProto.FLOAT, ["n", 3, 2])], initialisers=[("query", query)])
+    record(path, {"x": np.random.default_rng(10).normal(size=(4, 3, 2)).astype(np.float32)})
+
+
 class Cnn(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -419,5 +439,5 @@ def external():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    for make in [unary, binary, structure, index, images, recurrent, old, conditional, exported, external]:
+    for make in [unary, binary, structure, index, images, recurrent, old, conditional, sizes, exported, external]:
         make()
