@@ -363,6 +363,27 @@ def sizes():
     record(path, {"x": np.random.default_rng(10).normal(size=(4, 3, 2)).astype(np.float32)})
 
 
+def transforms():
+    """Fourier transforms, patches laid down and elements scattered, by the operators of opset 18."""
+    rng = np.random.default_rng(11)
+    p = Parts()
+    c = p.const
+    real = p.op("Unsqueeze", "x", c(np.array([-1])))
+    p.keep(p.op("DFT", real, axis=1))
+    p.keep(p.op("DFT", real, axis=2, onesided=1))
+    p.keep(p.op("DFT", p.op("DFT", real, axis=2), axis=1, inverse=1))
+    # 2 channels, blocks of 2 × 3 over an image of 6 × 8, then with strides, padding, gaps and a rest.
+    blocks = p.weight(rng.normal(size=(1, 12, 30)))
+    p.keep(p.op("Col2Im", blocks, c(np.array([6, 8])), c(np.array([2, 3]))))
+    wide = p.weight(rng.normal(size=(1, 12, 6)))
+    p.keep(p.op("Col2Im", wide, c(np.array([6, 9])), c(np.array([2, 3])), strides=[2, 3], pads=[1, 0, 0, 1], dilations=[2, 2]))
+    indices, updates = c(rng.integers(-5, 5, size=(2, 3, 2))), p.weight(rng.normal(size=(2, 3, 2)))
+    p.keep(p.op("ScatterElements", "x", c(np.array([[[0, 4], [1, 2], [3, -4]]] * 2)), updates, axis=2))
+    p.keep(p.op("ScatterElements", "x", indices, updates, axis=2, reduction="add"))
+    path = p.save("transforms", [("x", TensorProto.FLOAT, [2, 3, 5])], opset=18)
+    record(path, {"x": rng.normal(size=(2, 3, 5)).astype(np.float32)})
+
+
 class Cnn(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -439,5 +460,5 @@ def external():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    for make in [unary, binary, structure, index, images, recurrent, old, conditional, sizes, exported, external]:
+    for make in [unary, binary, structure, index, images, recurrent, old, conditional, sizes, transforms, exported, external]:
         make()

@@ -45,15 +45,6 @@ pub(super) fn gather_other(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> 
     r.apply(n.path, Op::GatherElements { axis }, &[x, indices])
 }
 
-pub(super) fn scatter_nd(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    let add = match n.string("reduction").unwrap_or("none") {
-        "none" => false,
-        "add" => true,
-        other => return Err(format!("`reduction` is {other}")),
-    };
-    r.apply(n.path, Op::ScatterNd { add }, &[n.input(0)?, n.input(1)?, n.input(2)?])
-}
-
 pub(super) fn arg_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
     if n.flag("select_last_index", false) {
