@@ -67,9 +67,10 @@ fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Another chore of this program.
+/// Another chore of this program, by the path it was started with: the file there may be a newer one by now, which the tests
+/// built.
 fn itself(chore: &str) -> Command {
-    let mut command = std::env::current_exe().map_or_else(|_| cargo(&["xtask"]), Command::new);
+    let mut command = std::env::args_os().next().map_or_else(|| cargo(&["xtask"]), Command::new);
     command.arg(chore);
     command
 }
