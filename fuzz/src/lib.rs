@@ -14,8 +14,11 @@ use bytes::Bytes;
 use headstart_core::Input;
 use headstart_data::{LoadOptions, Preparer};
 use headstart_formats::onnx::{self, OnnxOptions, WriteOptions};
-use headstart_formats::{HfFolder, load_weights, pytorch};
-use headstart_graph::{Filter, Graph, ImagePreprocess, Preprocess, Resize, render, rewrite};
+use headstart_formats::peft::PeftAdapter;
+use headstart_formats::{HfFolder, keras, load_weights, pytorch};
+use headstart_graph::{
+    Filter, Graph, ImagePreprocess, Preprocess, Resize, TextPreprocess, render, rewrite,
+};
 use headstart_source::{Limits, unpack_tgz, unpack_zip};
 
 pub use bounded::{Bounded, PICTURE, READER};
@@ -43,6 +46,13 @@ pub fn safetensors(data: &[u8]) {
 /// `headstart_formats::pytorch`, zip archives and the older stream.
 pub fn pytorch(data: &[u8]) {
     let _ = pytorch::read(path(), &Bytes::copy_from_slice(data));
+}
+
+/// `headstart_formats::keras`, HDF5 and archives that hold it.
+pub fn keras(data: &[u8]) {
+    contained(|| {
+        let _ = keras::read(path(), &Bytes::copy_from_slice(data));
+    });
 }
 
 /// `headstart_formats::onnx`: a network that is read is written and read again.
@@ -94,6 +104,35 @@ pub fn folder(data: &[u8]) {
     }
     let _ = HfFolder::open(place.path());
     let _ = load_weights(place.path());
+}
+
+/// An adapter of PEFT: its configuration, and its tensors; one that is read is written and read again.
+pub fn adapter(data: &[u8]) {
+    let (config, tensors) = divided(data);
+    let place = Place::new("adapter");
+    place.write("adapter_config.json", config);
+    place.write("adapter_model.safetensors", tensors);
+    let Ok(adapter) = PeftAdapter::open(place.path()) else { return };
+    let again = place.path().join("again");
+    if adapter.save(&again).is_ok() {
+        let _ = PeftAdapter::open(&again).expect("what was written is read");
+    }
+}
+
+/// `tokenizer.json`, and a text for it.
+pub fn tokenizer(data: &[u8]) {
+    let (json, text) = divided(data);
+    let preprocess = Preprocess::Text(TextPreprocess { length_max: 64 });
+    contained(|| {
+        let Ok(preparer) = Preparer::new(&preprocess, Some(json)) else { return };
+        let _ = preparer.prepare(&Input::Text(String::from_utf8_lossy(text).into()));
+    });
+}
+
+/// What lies before and behind the first divider.
+fn divided(data: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = data.splitn(2, |b| *b == DIVIDER);
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 /// A bundle's `headstart.json`.

@@ -7,6 +7,9 @@ use std::time::Instant;
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
+/// For every reader of files.
+const FUZZ_SECONDS: &str = "10";
+
 /// Runs every check; stops at the first that fails.
 pub fn run() -> ExitCode {
     let start = Instant::now();
@@ -24,8 +27,13 @@ pub fn run() -> ExitCode {
         }),
         ("tests", cargo(&["test", "--release", "--workspace", "--no-fail-fast"])),
         ("speed", {
-            let mut c = Command::new(std::env::current_exe().unwrap_or_else(|_| "cargo-xtask".into()));
-            c.args(["speed", "--headstart"]).arg(target().join("release").join("headstart"));
+            let mut c = itself("speed");
+            c.arg("--headstart").arg(target().join("release").join("headstart"));
+            c
+        }),
+        ("fuzzing", {
+            let mut c = itself("fuzz");
+            c.args(["--seconds", FUZZ_SECONDS]);
             c
         }),
     ];
@@ -56,6 +64,14 @@ pub fn run() -> ExitCode {
 fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
+    command
+}
+
+/// Another chore of this program, by the path it was started with: the file there may be a newer one by now, which the tests
+/// built.
+fn itself(chore: &str) -> Command {
+    let mut command = std::env::args_os().next().map_or_else(|| cargo(&["xtask"]), Command::new);
+    command.arg(chore);
     command
 }
 

@@ -20,7 +20,7 @@ enum Chore {
     GpuSmoke,
     /// Compare ONNX networks with what onnxruntime and PyTorch answered; one JSON line a file
     Onnx {
-        /// Folder of .onnx files, each with what `crates/formats/tests/onnx/record.py` recorded beside it
+        /// Folder of .onnx files, each with what `crates/formats/tests/onnx/survey.py` recorded beside it
         dir: PathBuf,
         /// Only files whose name contains this
         #[arg(long, default_value = "")]

@@ -1,4 +1,4 @@
-//! ONNX networks against what onnxruntime answered and PyTorch differentiated (`crates/formats/tests/onnx/record.py` writes
+//! ONNX networks against what onnxruntime answered and PyTorch differentiated (`crates/formats/tests/onnx/survey.py` writes
 //! the files): outputs, gradients, a few steps of training, and the same outputs after writing and reading again.
 
 use std::collections::BTreeMap;

@@ -60,6 +60,8 @@ pub(crate) enum Verb {
     Inspect(InspectArgs),
     /// Turn one such file or folder into another, and compare both
     Convert(ConvertArgs),
+    /// Run inputs through one network with each of several PEFT adapters, switched without reading anything again
+    Adapters(AdaptersArgs),
     /// Write the frozen network's features of every example to a file
     Features(FeaturesArgs),
     /// List, show or fetch known source networks
@@ -207,6 +209,19 @@ pub(crate) struct InspectArgs {
     /// List every tensor; without it only files of few
     #[arg(long)]
     pub(crate) tensors: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AdaptersArgs {
+    /// The base: a folder of transformers, hf:owner/repo or a catalogue id
+    #[arg(value_name = "BASE")]
+    pub(crate) base: String,
+    /// An adapter's folder and a name for it; may be repeated
+    #[arg(long = "adapter", value_name = "NAME=FOLDER", required = true)]
+    pub(crate) adapters: Vec<String>,
+    /// Texts, files or folders of pictures; `-` reads texts from standard input
+    #[arg(value_name = "INPUT", required = true)]
+    pub(crate) inputs: Vec<String>,
 }
 
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into one call of the library and prints the answer.
 
+mod adapters;
 mod bench;
 mod convert;
 mod export;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Error> {
         Verb::Export(args) => export::run(&session, args, json),
         Verb::Inspect(args) => inspect::run(&session, args, json),
         Verb::Convert(args) => convert::run(&session, args, json),
+        Verb::Adapters(args) => adapters::run(&session, args, json),
         Verb::Features(args) => features(&session, args, json),
         Verb::Sources(args) => sources::run(&session, args, json),
         Verb::Check(args) => check(&session, args, json),

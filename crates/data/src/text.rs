@@ -1,6 +1,7 @@
 //! Texts: characters → token ids.
 
 mod augment;
+mod growth;
 
 use std::borrow::Cow;
 
@@ -13,11 +14,13 @@ use tokenizers::{
 use crate::DataError;
 use crate::files::{EXAMPLE_BYTES_MAX, decode_text, guarded, read};
 pub(crate) use augment::TextStep;
+use growth::Growth;
 
 /// Tokenises with a `tokenizer.json`.
 #[derive(Clone)]
 pub(crate) struct TextPipeline {
     tokenizer: Tokenizer,
+    growth: Growth,
     length_max: usize,
     pad_id: i64,
 }
@@ -25,6 +28,7 @@ pub(crate) struct TextPipeline {
 impl TextPipeline {
     pub(crate) fn new(spec: &TextPreprocess, tokenizer_json: &[u8]) -> Result<Self, DataError> {
         let refuse = |message: String| DataError::Tokenizer { message };
+        let growth = Growth::of(tokenizer_json).map_err(refuse)?;
         let tokenizer = guarded("tokenizer", || {
             Tokenizer::from_bytes(tokenizer_json).map_err(|e| format!("tokenizer.json cannot be read: {e}"))
         })
@@ -38,7 +42,7 @@ impl TextPipeline {
             let length_max = spec.length_max;
             return Err(refuse(format!("length_max is {length_max}; allowed: {} and above", n_special + 1)));
         }
-        TextPipeline { tokenizer, length_max: 0, pad_id: i64::from(pad_id) }.cut_to(spec.length_max)
+        TextPipeline { tokenizer, growth, length_max: 0, pad_id: i64::from(pad_id) }.cut_to(spec.length_max)
     }
 
     /// The id that fills a batch.
@@ -72,7 +76,7 @@ impl TextPipeline {
     /// One example → token ids, special ones included, not padded.
     pub(crate) fn prepare(&self, input: &Input) -> Result<Vec<i64>, DataError> {
         let text = text_of(input)?;
-        self.tokenise(|| {
+        self.tokenise(&text, || {
             let encoding = self.tokenizer.encode_fast(&*text, true).map_err(|e| e.to_string())?;
             Ok(ids_of(&encoding))
         })
@@ -94,7 +98,7 @@ impl TextPipeline {
             item: TextStep::Mask(dropout).to_string(),
             message: "this model's tokenizer has neither a [MASK] nor a <mask> token".into(),
         })?;
-        self.tokenise(|| {
+        self.tokenise(&text, || {
             // Not `encode_fast`, which does not say which word a token belongs to.
             let encoding = self.tokenizer.encode(&*text, true).map_err(|e| e.to_string())?;
             let mut ids = ids_of(&encoding);
@@ -103,7 +107,12 @@ impl TextPipeline {
         })
     }
 
-    fn tokenise(&self, encode: impl FnOnce() -> Result<Vec<i64>, String>) -> Result<Vec<i64>, DataError> {
+    fn tokenise(
+        &self,
+        text: &str,
+        encode: impl FnOnce() -> Result<Vec<i64>, String>,
+    ) -> Result<Vec<i64>, DataError> {
+        self.growth.check(text).map_err(|message| DataError::Tokenizer { message })?;
         match guarded("tokenizer", encode) {
             Ok(ids) if ids.is_empty() => {
                 Err(DataError::Tokenizer { message: "the text has no tokens".into() })

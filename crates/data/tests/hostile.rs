@@ -127,6 +127,20 @@ fn preprocessing_that_cannot_be_is_refused() {
     assert_eq!(error.to_string(), "tokenizer: length_max is 2; allowed: 3 and above");
 }
 
+/// Six rules of a letter each, which make four letters 2.7 × 10¹¹ together.
+#[test]
+fn a_tokenizer_whose_rules_multiply_is_refused_before_they_run() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let rule = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(64)});
+    json["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": vec![rule; 6]});
+    json["added_tokens"] = serde_json::json!([]);
+    let text = Preprocess::Text(TextPreprocess { length_max: 8 });
+    let preparer = Preparer::new(&text, Some(json.to_string().as_bytes())).unwrap();
+    let error = preparer.prepare(&Input::Text("aaaa".into())).unwrap_err().to_string();
+    assert!(error.contains("its rules may make 2.749e11 bytes of 4 bytes of text"), "{error}");
+}
+
 proptest! {
     #[test]
     fn random_bytes_are_an_error_or_a_table(

@@ -27,7 +27,8 @@ pub(crate) fn pack(
     let mut instead: Vec<Option<Instead>> = graph.nodes().iter().map(|_| None).collect();
     for (i, node) in graph.nodes().iter().enumerate() {
         let is_param = |&id: &ValueId| matches!(graph.value(id).kind, ValueKind::Param(_));
-        if node.op != Op::Linear || !node.inputs[1..].iter().all(is_param) {
+        // DeBERTa projects a table of its own, which is no value of a run.
+        if node.op != Op::Linear || is_param(&node.inputs[0]) || !node.inputs[1..].iter().all(is_param) {
             continue;
         }
         let mut values = node.inputs[1..].iter().map(|id| params[id.index()].clone());

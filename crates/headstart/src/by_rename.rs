@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::Error;
 
@@ -57,9 +57,46 @@ pub(crate) fn folder<T>(dir: &Path, fill: impl FnOnce(&Path) -> Result<T, Error>
     }
     let beside = made_parent(dir)?;
     // Deleted when dropped.
-    let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(beside).map_err(Error::io(beside))?;
+    let fresh = temporary_folder(beside).map_err(Error::io(beside))?;
     let made = fill(fresh.path())?;
     fs::rename(fresh.path(), dir).map_err(Error::io(dir))?;
     let _ = fresh.keep();
     Ok(made)
+}
+
+/// A temporary folder with the permissions of any new one.
+fn temporary_folder(parent: &Path) -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".new-");
+    // The process's mask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_appears_has_the_permissions_of_anything_new() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().expect("a folder");
+        let (plain, made) = (root.path().join("plain"), root.path().join("made"));
+        fs::create_dir(&plain).expect("a folder");
+        fs::write(root.path().join("plain.txt"), b"x").expect("a file");
+        folder(&made, |dir| write(&dir.join("a"), b"x")).expect("a folder");
+        let mode = |p: &Path| fs::metadata(p).expect("is there").permissions().mode();
+        assert_eq!(mode(&made), mode(&plain));
+        assert_eq!(mode(&made.join("a")), mode(&root.path().join("plain.txt")));
+    }
+
+    #[test]
+    fn a_folder_that_fails_leaves_nothing() {
+        let root = tempfile::tempdir().expect("a folder");
+        let failed = folder(&root.path().join("a"), |_| Err::<(), _>(Error::request("no", "")));
+        assert!(failed.is_err());
+        assert_eq!(fs::read_dir(root.path()).expect("is there").count(), 0);
+    }
 }

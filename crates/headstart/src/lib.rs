@@ -60,6 +60,7 @@ pub use export::{ExportFormat, ExportOptions, ExportSummary, export};
 pub use features::{FeaturesSummary, features};
 pub use fit::{FitOptions, Planned, default_out, fit, plan};
 pub use headstart_graph::thousands;
+pub use headstart_report::bytes;
 pub use inspect::{
     ArchitectureFacts, DTypeFacts, FileFacts, GraphFacts, GroupFacts, Inspection, OnnxFacts, TapFacts,
     TensorFacts, inspect,

@@ -1,12 +1,14 @@
 //! A file or folder of any format that is read, opened as far as it goes: its tensors always, its network where the format or
 //! the user says what it is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use headstart_formats::onnx::{self, OnnxOptions, OnnxSummary};
 use headstart_formats::peft::PeftAdapter;
 use headstart_formats::{FileFormat, HfFolder, identify, load_weights, pytorch, safetensors, weight_files};
+use headstart_graph::rewrite::{AdapterKind, LoraSpec};
 use headstart_graph::{Card, Graph, Preprocess, Weights};
 use headstart_zoo::{Rename, catalogue};
 use serde::Serialize;
@@ -143,10 +145,11 @@ fn bare(path: &Path, format: ModelFormat, options: &ModelFileOptions) -> Result<
     let mut preprocess = None;
     let network = match &options.arch {
         Some(arch) => {
-            let (found, graph) = build_for(arch, &tensors)?;
+            let rename = if format == ModelFormat::Keras { Rename::Keras } else { Rename::ByName };
+            let (found, graph) = build_for(arch, &tensors, rename)?;
             (card.architecture, card.paper) = (found.name.into(), found.paper.into());
             preprocess = Some(found.preprocess.clone());
-            lay(graph, tensors.clone(), Rename::ByName).map(|(graph, weights, _)| (graph, weights))
+            lay(graph, tensors.clone(), rename).map(|(graph, weights, _)| (graph, weights))
         }
         None => Err(unnamed(path, &tensors)),
     };
@@ -226,8 +229,28 @@ fn adapter(dir: &Path) -> Result<ModelFile, Error> {
     let mut file = bare(&dir.join(name), ModelFormat::Peft, &ModelFileOptions::default())?;
     let base = config.base.as_deref().unwrap_or("a network that it does not name");
     let (n, replaced) = (layers.len(), saved.len());
-    file.notes.push(format!("stands beside {n} layers of {base} and replaces {replaced} of its tensors"));
+    let kinds: BTreeSet<String> = layers.iter().map(|layer| kind_of(layer.kind)).collect();
+    let kinds = kinds.into_iter().collect::<Vec<_>>().join("; ");
+    file.notes.push(format!("{kinds}, beside {n} layers of {base}; replaces {replaced} of its tensors"));
+    file.network = Err(Error::request(
+        "an adapter has no network without its base",
+        format!("`headstart adapters {base} --adapter it={} INPUT` runs both", dir.display()),
+    ));
+    file.card.licence = readme_licence(dir).unwrap_or_default();
     Ok(file)
+}
+
+/// `LoRA of rank 8, scaled by 2`.
+fn kind_of(kind: AdapterKind) -> String {
+    let low_rank = |name: &str, spec: LoraSpec| {
+        format!("{name} of rank {}, scaled by {}", spec.rank, (spec.scaling() * 1e4).round() / 1e4)
+    };
+    match kind {
+        AdapterKind::Lora(spec) => low_rank("LoRA", spec),
+        AdapterKind::Dora(spec) => low_rank("DoRA", spec),
+        AdapterKind::Ia3 { .. } => "(IA)³".into(),
+        AdapterKind::Bottleneck { width } => format!("a bottleneck of {width}"),
+    }
 }
 
 fn hub(dir: &Path) -> Result<ModelFile, Error> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use headstart_formats::peft::PeftAdapter;
-use headstart_formats::{AssignRules, HfFolder, LoadReport, assign, load_weights};
+use headstart_formats::{AssignRules, FileFormat, HfFolder, LoadReport, assign, identify, load_weights};
 use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
 use headstart_zoo::{Architecture, BuildOptions, Entry, Rename, catalogue, recognise};
@@ -116,10 +116,16 @@ fn from_file(path: &Path, mut card: Card, options: &SourceOptions) -> Result<Sou
     let Some(arch) = &options.arch else {
         return Err(unnamed(path, &weights));
     };
-    let (found, graph) = build_for(arch, &weights)?;
+    let rename = rename_of(identify(path)?);
+    let (found, graph) = build_for(arch, &weights, rename)?;
     card.architecture = found.name.into();
     card.paper = found.paper.into();
-    load(graph, weights, Rename::ByName, found.preprocess.clone(), None, card)
+    load(graph, weights, rename, found.preprocess.clone(), None, card)
+}
+
+/// How the tensors of a bare file get the names of an architecture's parameters.
+pub(crate) fn rename_of(format: FileFormat) -> Rename {
+    if format == FileFormat::Keras { Rename::Keras } else { Rename::ByName }
 }
 
 /// The error for bare tensors whose architecture nobody named: which ones their names and shapes fit.
@@ -138,8 +144,15 @@ pub(crate) fn unnamed(path: &Path, weights: &Weights) -> Error {
 }
 
 /// An architecture as wide at its end as the file's classifier is; without a classifier if the file has none.
-pub(crate) fn build_for(arch: &str, weights: &Weights) -> Result<(&'static Architecture, Graph), Error> {
+pub(crate) fn build_for(
+    arch: &str,
+    weights: &Weights,
+    rename: Rename,
+) -> Result<(&'static Architecture, Graph), Error> {
     let found = headstart_zoo::architecture(arch)?;
+    if rename == Rename::Keras {
+        return Ok((found, headstart_zoo::build_for_keras(arch, weights)?));
+    }
     let probe = headstart_zoo::build(arch, &BuildOptions::classes(1000))?;
     let tap = rewrite::tap(&probe)?;
     let classifier = probe
@@ -226,4 +239,52 @@ pub fn build_architecture(name: &str, n_classes: usize) -> Result<Graph, Error> 
 /// What the examples of a data set are.
 pub fn modality(data: &Path, load: &headstart_data::LoadOptions) -> Result<headstart_core::Modality, Error> {
     Ok(headstart_data::load(data, load, &|_, _| {})?.modality)
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_core::{Array, Batch, Values};
+    use headstart_engine::{Device, Network};
+    use headstart_graph::{Conv, GraphBuilder};
+
+    use super::*;
+
+    fn chain() -> Graph {
+        let mut b = GraphBuilder::new("chain");
+        let x = b.image("image", [3, 6, 8]);
+        let x = b.conv("features.0", x, Conv::new(4, 3).padding(1)).expect("fits");
+        let x = b.relu("features.1", x).expect("fits");
+        let x = b.max_pool("features.2", x, [2, 2, 0], false).expect("fits");
+        let x = b.conv("features.3", x, Conv::new(5, 3).padding(1)).expect("fits");
+        let x = b.relu("features.4", x).expect("fits");
+        let x = b.node("flatten", Op::Flatten { start: 1 }, &[x]).expect("fits");
+        let x = b.linear("classifier.0", x, 6).expect("fits");
+        let x = b.relu("classifier.1", x).expect("fits");
+        let x = b.linear("classifier.3", x, 3).expect("fits");
+        b.finish([("logits", x)]).expect("is whole")
+    }
+
+    /// `tests/keras/make.py` says what Keras answered.
+    #[test]
+    fn a_chain_of_keras_answers_as_in_keras() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
+        let expected = std::fs::read(dir.join("expected.json")).expect("is there");
+        let expected: serde_json::Value = serde_json::from_slice(&expected).expect("is JSON");
+        let numbers = |key: &str| -> Vec<f32> {
+            serde_json::from_value(expected[key].clone()).expect("is a list of numbers")
+        };
+        let batch = Batch::image(Array::f32(&[2, 3, 6, 8], numbers("image")));
+        for file in ["chain.h5", "chain.keras"] {
+            let path = dir.join(file);
+            let rename = rename_of(identify(&path).expect("is known"));
+            let weights = load_weights(&path).expect("is read");
+            let (graph, weights, report) = lay(chain(), weights, rename).expect("fits");
+            assert_eq!((report.n_found, &report.ignored_by_rule[..]), (8, &[][..]), "{file}");
+            let network = Network::load(graph, &weights, &Device::cpu()).expect("loads");
+            let Values::F32(got) = network.infer(&batch).expect("runs").values else { panic!("f32") };
+            for (a, b) in got.iter().zip(numbers("logits")) {
+                assert!((a - b).abs() < 1e-5, "{file}: {a} and {b}");
+            }
+        }
+    }
 }

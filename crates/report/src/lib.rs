@@ -19,6 +19,7 @@ pub use data::{
     Timing,
 };
 pub use markdown::markdown;
+pub use number::bytes;
 pub use page::html;
 pub use sentence::verdict_sentence;
 pub use summary::summary;

@@ -105,8 +105,12 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{} h {:02} min", minutes / 60, minutes % 60)
 }
 
-/// `312 B`, `4.70 kB`, `44.7 MB`, `1.20 GB`.
-pub(crate) fn bytes(n: u64) -> String {
+/// A number of bytes as people say it, in powers of ten: `312 B`, `4.70 kB`, `44.7 MB`, `1.20 GB`.
+///
+/// ```
+/// assert_eq!([312, 44_700_000].map(headstart_report::bytes), ["312 B", "44.7 MB"]);
+/// ```
+pub fn bytes(n: u64) -> String {
     let mut x = n as f64;
     let mut units = ["B", "kB", "MB", "GB", "TB"].into_iter();
     let mut unit = units.next();

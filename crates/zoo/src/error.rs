@@ -29,6 +29,11 @@ pub enum ZooError {
     /// Two tensors that the order pairs have different shapes, or are of different kinds.
     #[error("by order, tensor `{file}` {got:?} would become `{param}` {want:?}")]
     Order { file: String, got: Vec<usize>, param: String, want: Vec<usize> },
+    /// A network onto which the layers of a Keras file cannot be laid for certain.
+    #[error(
+        "a Keras file does not say enough to be laid onto `{graph}` (it can be onto VGG): its layer `{layer}` {what}"
+    )]
+    Keras { graph: String, layer: String, what: String },
     /// Two tensors of a file would get the same name.
     #[error("two tensors of the file would both become `{name}`")]
     Collision { name: String },

@@ -62,4 +62,4 @@ pub use error::ZooError;
 pub use hub_export::{HubExport, SentenceStep, hub_export};
 pub use image_processor::image_processor;
 pub use recognise::{Recognised, recognise};
-pub use rename::{Rename, is_bookkeeping, name_in_graph};
+pub use rename::{Rename, build_for_keras, is_bookkeeping, name_in_graph};

@@ -1,7 +1,9 @@
 //! How the names in a published file become those of a graph.
 
+mod keras;
 mod transformers;
 
+pub use keras::build_for_keras;
 pub(crate) use transformers::published as published_name;
 
 use headstart_graph::{Graph, Tensor, Weights};
@@ -25,6 +27,8 @@ pub enum Rename {
     /// `weight_g` and `weight_v`, the layers of vision transformers before version 5.
     #[serde(alias = "bert-trunk")]
     Transformers,
+    /// Keras' layers, by kind and by the order of their names, onto a chain of convolutions and linear layers (VGG); kernels are turned.
+    Keras,
 }
 
 /// True for tensors that implementations store but no network needs: counters and position numbers.  A loader may
@@ -52,6 +56,7 @@ impl Rename {
             Rename::ByOrder => by_order(graph, rest)?,
             Rename::TimmVgg => rest.into_iter().map(timm_vgg).collect::<Result<Vec<_>, ZooError>>()?,
             Rename::Transformers => transformers::rename(graph, rest),
+            Rename::Keras => keras::rename(graph, rest)?,
         };
         let mut all = Weights::new();
         for (name, t) in renamed.into_iter().chain(aside) {

@@ -1,6 +1,6 @@
 //! `inspect`: what a file or folder holds, as a page.
 
-use headstart::{ArchitectureFacts, Error, Inspection, Session, TensorFacts, inspect, thousands};
+use headstart::{ArchitectureFacts, Error, Inspection, Session, TensorFacts, bytes, inspect, thousands};
 
 use crate::args::InspectArgs;
 use crate::output;
@@ -33,7 +33,7 @@ fn page(found: &Inspection, with_tensors: bool) {
         );
     }
     for file in &found.files {
-        row("file", &format!("{}, {}, SHA-256 {}", file.path.display(), size(file.bytes), file.sha256));
+        row("file", &format!("{}, {}, SHA-256 {}", file.path.display(), bytes(file.bytes), file.sha256));
     }
     row("licence", found.licence.as_deref().unwrap_or("unknown"));
     let types: Vec<String> =
@@ -44,7 +44,7 @@ fn page(found: &Inspection, with_tensors: bool) {
             "{} in {} tensors, {} ({})",
             thousands(found.n_parameters as usize),
             found.tensors.len(),
-            size(found.n_bytes),
+            bytes(found.n_bytes),
             types.join(", ")
         ),
     );
@@ -99,7 +99,7 @@ fn groups(found: &Inspection, with_tensors: bool) {
     println!("\n  {:<48} {:>8} {:>14} {:>10}", "group", "tensors", "parameters", "bytes");
     for g in &found.groups {
         let n = thousands(g.n_parameters as usize);
-        println!("  {:<48} {:>8} {n:>14} {:>10}", g.name, g.n_tensors, size(g.n_bytes));
+        println!("  {:<48} {:>8} {n:>14} {:>10}", g.name, g.n_tensors, bytes(g.n_bytes));
     }
     if !with_tensors {
         println!("\n  {} tensors: --tensors lists them", found.tensors.len());
@@ -125,17 +125,6 @@ fn row(what: &str, text: &str) {
     println!("  {what:<11} {text}");
 }
 
-/// Bytes as people say them, in powers of ten.
-fn size(bytes: u64) -> String {
-    let b = bytes as f64;
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", b / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", b / 1e6),
-        _ => format!("{:.2} GB", b / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +135,6 @@ mod tests {
             ["0", "999", "1,000", "12,345,678"],
             [0, 999, 1000, 12_345_678].map(thousands).each_ref().map(String::as_str)
         );
-        assert_eq!([size(999), size(1500), size(12_345_678)], ["999 B", "1.5 kB", "12.3 MB"]);
+        assert_eq!([bytes(999), bytes(1500), bytes(12_345_678)], ["999 B", "1.50 kB", "12.3 MB"]);
     }
 }

@@ -69,7 +69,7 @@ fn as_object(name: &str, p: &Prediction, labels: &[String]) -> serde_json::Value
 }
 
 /// Names and contents of what the user asked for.
-fn inputs(arguments: &[String], modality: Modality) -> Result<Vec<(String, Input)>, Error> {
+pub(super) fn inputs(arguments: &[String], modality: Modality) -> Result<Vec<(String, Input)>, Error> {
     let mut all = Vec::new();
     for argument in arguments {
         match modality {

@@ -1,6 +1,6 @@
 //! `sources`: what is known, what it is, and fetching it ahead of time.
 
-use headstart::{Error, Session, Source, SourceOptions, architectures, catalogue, render};
+use headstart::{Error, Session, Source, SourceOptions, architectures, bytes, catalogue, render};
 use serde_json::json;
 
 use crate::args::{SourcesArgs, SourcesVerb};
@@ -22,7 +22,7 @@ fn list(as_json: bool) -> Result<u8, Error> {
     }
     println!("{:<28} {:<6} {:<12} {:>9}  {:<9} origin", "id", "task", "licence", "size", "checked");
     for e in &catalogue().entries {
-        let size = e.size_bytes.map_or("?".into(), |b| format!("{:.1} MB", b as f64 / 1e6));
+        let size = e.size_bytes.map_or("?".into(), bytes);
         let checked = if e.is_verified() { "SHA-256" } else { "not yet" };
         let task = format!("{:?}", e.modality()?).to_lowercase();
         println!("{:<28} {task:<6} {:<12} {size:>9}  {checked:<9} {}", e.id, e.licence, e.origin);

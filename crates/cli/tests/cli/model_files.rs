@@ -37,7 +37,7 @@ fn a_bare_file_is_recognised_and_becomes_onnx_and_comes_back_bit_by_bit() {
     assert!(found["no_graph"].as_str().unwrap().contains("architecture"), "{found}");
     let page = place.run(&["inspect", "squeezenet.safetensors"]).stdout;
     for line in
-        ["1,235,496 in 52 tensors, 4.9 MB", "squeezenet1_1, 1000 classes, by names", "classifier.1.weight"]
+        ["1,235,496 in 52 tensors, 4.94 MB", "squeezenet1_1, 1000 classes, by names", "classifier.1.weight"]
     {
         assert!(page.contains(line), "no `{line}` in {page}");
     }
@@ -167,5 +167,37 @@ fn an_adapter_is_described_without_its_base() {
     let answer = Place::new().run(&["inspect", folder]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert!(answer.stdout.contains("PEFT adapter") && answer.stdout.contains("lora_A"), "{}", answer.stdout);
-    assert!(answer.stdout.contains("stands beside"), "{}", answer.stdout);
+    for line in [
+        "LoRA of rank 1, scaled by 3; LoRA of rank 1, scaled by 5",
+        "beside 9 layers of ../bert",
+        "without its base",
+    ] {
+        assert!(answer.stdout.contains(line), "no `{line}` in {}", answer.stdout);
+    }
+}
+
+#[test]
+fn adapters_on_one_base_answer_in_turn() {
+    let folder = |name: &str| format!("{}/../headstart/tests/peft/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (lora, dora) = (format!("lora={}", folder("bert-lora")), format!("dora={}", folder("bert-dora")));
+    let place = Place::new();
+    let base = folder("bert");
+    let both = ["adapters", &base, "--adapter", &lora, "--adapter", &dora, "a b", "c", "--json"];
+    let answer = place.run(&both);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let lines: Vec<serde_json::Value> =
+        answer.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let names: Vec<_> = lines.iter().map(|l| l["adapter"].as_str()).collect();
+    assert_eq!(names, [None, Some("lora"), Some("dora"), None, Some("lora"), Some("dora")]);
+    // Switching off and on again leaves no trace: alone, an adapter says the same.
+    let alone = place.run(&["adapters", &base, "--adapter", &dora, "c", "--json"]);
+    let alone: Vec<serde_json::Value> =
+        alone.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((&alone[0]["outputs"], &alone[1]["outputs"]), (&lines[3]["outputs"], &lines[5]["outputs"]));
+    assert_ne!(lines[4]["outputs"], lines[5]["outputs"]);
+    let page = place.run(&["adapters", &base, "--adapter", &dora, "c"]).stdout;
+    assert!(page.contains("(the base)") && page.contains("dora"), "{page}");
+    let unnamed = place.run(&["adapters", &base, "--adapter", &folder("bert-dora"), "c"]);
+    assert_eq!(unnamed.code, 2);
+    assert!(unnamed.stderr.contains("--adapter NAME="), "{}", unnamed.stderr);
 }

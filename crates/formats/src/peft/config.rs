@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error;
-use super::pattern::{self, Modules};
+use super::pattern::{Keys, Modules};
 use crate::FormatError;
 use crate::listing::{brief, list};
 
@@ -68,14 +67,13 @@ pub(super) enum Method {
 /// A number for all modules, and others for those that patterns name.
 pub(super) struct ByModule {
     of_all: f64,
-    exceptions: Vec<(Regex, f64)>,
+    exceptions: Keys,
 }
 
 impl ByModule {
     /// The numbers that a module may have; several only if patterns contradict each other.
     pub(super) fn of(&self, module: &str) -> Vec<f64> {
-        let named = self.exceptions.iter().filter(|(pattern, _)| pattern.is_match(module));
-        let mut all: Vec<f64> = named.map(|(_, n)| *n).collect();
+        let mut all: Vec<f64> = self.exceptions.of(module).collect();
         all.dedup();
         if all.is_empty() { vec![self.of_all] } else { all }
     }
@@ -140,7 +138,7 @@ pub(super) fn parse(path: &Path, json: &Value) -> Result<(PeftConfig, Method), F
         let rank = fields.by_module("rank_pattern", rank_of_all)?;
         let alpha_of_all = fields.number("lora_alpha", 8.0)?;
         let alpha = fields.by_module("alpha_pattern", alpha_of_all)?;
-        for r in rank.exceptions.iter().map(|(_, r)| *r).chain([rank.of_all]) {
+        for r in rank.exceptions.numbers().chain([rank.of_all]) {
             if r < 1.0 || r.fract() != 0.0 {
                 return Err(error(path, format!("a rank of {r}: ranks are whole numbers from 1 on")));
             }
@@ -227,21 +225,21 @@ impl<'a> Fields<'a> {
 
     /// PEFT takes a key as a regular expression behind which a module's name ends.
     fn by_module(&mut self, name: &'static str, of_all: f64) -> Result<ByModule, FormatError> {
-        let exceptions = match self.take(name) {
-            Value::Null => Vec::new(),
-            Value::Object(map) => map
-                .iter()
-                .map(|(key, value)| {
+        let mut exceptions = Keys::default();
+        match self.take(name) {
+            Value::Null => {}
+            Value::Object(map) => {
+                for (key, value) in map {
                     let number = value.as_f64().filter(|n| n.is_finite());
                     let number = number.ok_or_else(|| {
                         self.wrong(&format!("{name} of `{}`", brief(key)), value, "a number")
                     })?;
-                    let regex = pattern::regex(&format!("(?:.*\\.)?(?:{key})"));
-                    Ok((regex.map_err(|what| error(self.path, format!("{name} has {what}")))?, number))
-                })
-                .collect::<Result<_, FormatError>>()?,
+                    let added = exceptions.add(key, number);
+                    added.map_err(|what| error(self.path, format!("{name} has {what}")))?;
+                }
+            }
             other => return Err(self.wrong(name, other, "an object of numbers")),
-        };
+        }
         Ok(ByModule { of_all, exceptions })
     }
 

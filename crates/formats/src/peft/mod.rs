@@ -20,7 +20,7 @@ use crate::hf::{SentenceModule, WEIGHTS, json, missing, sentence_modules};
 use crate::{FormatError, sharded};
 
 pub use config::{Bias, PeftConfig};
-pub use pattern::Modules;
+pub use pattern::{Modules, Pattern};
 
 /// The configuration's name.
 pub const CONFIG_NAME: &str = "adapter_config.json";

@@ -54,7 +54,8 @@ def gradients(path, module):
     A convolution that swallowed a batch norm has each output channel multiplied by a number; the gradient divides by it.
     """
     norms = {}
-    params = [(name, p) for name, p in module.named_parameters() if p.grad is not None]
+    # A direction and a length are not the weight that is made of them, though the numbers may be the same.
+    params = [(name, p) for name, p in module.named_parameters() if p.grad is not None and ".parametrizations." not in name]
     for tensor in onnx.load(path).graph.initializer:
         values = numpy_helper.to_array(tensor)
         for name, p in params:
@@ -70,7 +71,8 @@ def gradients(path, module):
 
 def folded(mine, values):
     """The number that each output channel of a convolution was multiplied by, if nothing else happened to it."""
-    if mine.ndim != 4 or mine.shape != values.shape:
+    # A single number is a multiple of any other.
+    if mine.ndim != 4 or mine.shape != values.shape or mine[0].size == 1:
         return None
     rows, theirs = mine.reshape(len(mine), -1).astype(np.float64), values.reshape(len(mine), -1).astype(np.float64)
     scales = (rows * theirs).sum(1) / np.maximum((rows * rows).sum(1), 1e-30)
@@ -342,6 +344,46 @@ def conditional():
     record(path, {"x": RNG.normal(size=(2, 4)).astype(np.float32), "sr": np.array(16000)}, fixed={"sr": 16000})
 
 
+def sizes():
+    """A shape that is one-hot: what `repeat` of a batch becomes, as older exporters write it."""
+    c = lambda name, v: helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(v)))
+    n = helper.make_node
+    nodes = [
+        c("one", np.array([1])), c("rank", np.array([3])), c("axis", np.array([0])),
+        n("Shape", ["x"], ["shape"]),
+        n("Gather", ["shape", "axis"], ["batch"]),
+        n("Concat", ["one", "batch"], ["values"], axis=0),
+        n("OneHot", ["axis", "rank", "values"], ["hot"]),
+        n("Reshape", ["hot", "rank"], ["repeats"]),
+        n("Tile", ["query", "repeats"], ["queries"]),
+        n("Mul", ["x", "queries"], ["y"]),
+    ]
+    query = np.random.default_rng(9).normal(size=(1, 3, 2)).astype(np.float32)
+    path = save("sizes", nodes, [("x", TensorProto.FLOAT, ["n", 3, 2])], initialisers=[("query", query)])
+    record(path, {"x": np.random.default_rng(10).normal(size=(4, 3, 2)).astype(np.float32)})
+
+
+def transforms():
+    """Fourier transforms, patches laid down and elements scattered, by the operators of opset 18."""
+    rng = np.random.default_rng(11)
+    p = Parts()
+    c = p.const
+    real = p.op("Unsqueeze", "x", c(np.array([-1])))
+    p.keep(p.op("DFT", real, axis=1))
+    p.keep(p.op("DFT", real, axis=2, onesided=1))
+    p.keep(p.op("DFT", p.op("DFT", real, axis=2), axis=1, inverse=1))
+    # 2 channels, blocks of 2 × 3 over an image of 6 × 8, then with strides, padding, gaps and a rest.
+    blocks = p.weight(rng.normal(size=(1, 12, 30)))
+    p.keep(p.op("Col2Im", blocks, c(np.array([6, 8])), c(np.array([2, 3]))))
+    wide = p.weight(rng.normal(size=(1, 12, 6)))
+    p.keep(p.op("Col2Im", wide, c(np.array([6, 9])), c(np.array([2, 3])), strides=[2, 3], pads=[1, 0, 0, 1], dilations=[2, 2]))
+    indices, updates = c(rng.integers(-5, 5, size=(2, 3, 2))), p.weight(rng.normal(size=(2, 3, 2)))
+    p.keep(p.op("ScatterElements", "x", c(np.array([[[0, 4], [1, 2], [3, -4]]] * 2)), updates, axis=2))
+    p.keep(p.op("ScatterElements", "x", indices, updates, axis=2, reduction="add"))
+    path = p.save("transforms", [("x", TensorProto.FLOAT, [2, 3, 5])], opset=18)
+    record(path, {"x": rng.normal(size=(2, 3, 5)).astype(np.float32)})
+
+
 class Cnn(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -418,5 +460,5 @@ def external():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    for make in [unary, binary, structure, index, images, recurrent, old, conditional, exported, external]:
+    for make in [unary, binary, structure, index, images, recurrent, old, conditional, sizes, transforms, exported, external]:
         make()

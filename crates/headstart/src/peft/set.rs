@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use headstart_core::{Input, Modality, Values};
+use headstart_data::Preparer;
 use headstart_engine::{Device, Network};
 use headstart_formats::peft::PeftAdapter;
-use headstart_graph::{Graph, Model, Weights};
+use headstart_graph::{Graph, Model, Preprocess, Weights};
 
 use super::attach::{Attached, Base, same};
 use super::open_base;
@@ -104,6 +106,27 @@ impl AdapterSet {
         self.active = name.map(String::from);
         self.model = model;
         Ok(())
+    }
+
+    /// What the network looks at.
+    pub fn modality(&self) -> Modality {
+        match self.model.preprocess {
+            Preprocess::Image(_) => Modality::Image,
+            Preprocess::Text(_) => Modality::Text,
+        }
+    }
+
+    /// What the network says, as it is now: the numbers of its main output for one input.
+    ///
+    /// # Errors
+    /// If the input cannot be read or is not what the network takes.
+    pub fn answer(&self, input: &Input) -> Result<Vec<f32>, Error> {
+        let preparer = Preparer::new(&self.model.preprocess, self.model.tokenizer.as_deref())?;
+        let answer = self.network.infer(&preparer.batch(&[&preparer.prepare(input)?]))?;
+        match answer.values {
+            Values::F32(numbers) => Ok(numbers),
+            _ => Err(Error::request("the network's main output is not numbers with a point", "")),
+        }
     }
 
     /// The network as it is now, the active adapter merged.

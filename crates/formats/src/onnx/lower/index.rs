@@ -45,15 +45,6 @@ pub(super) fn gather_other(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> 
     r.apply(n.path, Op::GatherElements { axis }, &[x, indices])
 }
 
-pub(super) fn scatter_nd(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    let add = match n.string("reduction").unwrap_or("none") {
-        "none" => false,
-        "add" => true,
-        other => return Err(format!("`reduction` is {other}")),
-    };
-    r.apply(n.path, Op::ScatterNd { add }, &[n.input(0)?, n.input(1)?, n.input(2)?])
-}
-
 pub(super) fn arg_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
     if n.flag("select_last_index", false) {
@@ -94,14 +85,16 @@ pub(super) fn one_hot(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let at = r.apply(&n.part("apart"), Op::Reshape { shape: apart }, &[indices])?;
     let at = r.apply(&n.part("integers"), Op::Cast { to: ElementKind::Int }, &[&at])?;
     let depth_dim = Dim::Fixed(depth as usize);
-    let all = r.node(
-        &n.part("positions"),
-        Op::Range { start: Dim::Fixed(0), length: depth_dim.clone(), step: 1 },
-        &[],
-    )?;
+    let all = if depth <= super::super::known::ELEMENTS_MAX as i64 {
+        // What is known while the file is read may become a shape.
+        Val::Known(Known::numbers(&(0..depth).collect::<Vec<_>>()), None)
+    } else {
+        let range = Op::Range { start: Dim::Fixed(0), length: depth_dim.clone(), step: 1 };
+        Val::Value(r.node(&n.part("positions"), range, &[])?)
+    };
     let mut line = vec![Dim::Fixed(1); rank];
     line[axis] = depth_dim;
-    let all = r.apply(&n.part("line"), Op::Reshape { shape: line }, &[&Val::Value(all)])?;
+    let all = r.apply(&n.part("line"), Op::Reshape { shape: line }, &[&all])?;
     let equal = Op::Binary { function: Binary::Equal };
     let hit = r.apply(&n.part("hit.front"), equal.clone(), &[&at, &all])?;
     // Negative ones count from the end.

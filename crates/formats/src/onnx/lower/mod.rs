@@ -2,10 +2,12 @@
 
 mod dense;
 mod elementwise;
+mod fourier;
 mod index;
 mod norm;
 mod recurrent;
 mod resize;
+mod scatter;
 mod shape;
 mod special;
 mod window;
@@ -37,6 +39,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Ceil",
     "Celu",
     "Clip",
+    "Col2Im",
     "Concat",
     "Constant",
     "ConstantOfShape",
@@ -45,6 +48,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Cos",
     "Cosh",
     "CumSum",
+    "DFT",
     "DepthToSpace",
     "Div",
     "Dropout",
@@ -117,6 +121,8 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Reshape",
     "Resize",
     "Round",
+    "Scatter",
+    "ScatterElements",
     "ScatterND",
     "Selu",
     "Shape",
@@ -187,7 +193,10 @@ pub(super) fn lower(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
         "DepthToSpace" | "SpaceToDepth" => one(special::blocks(r, n)),
         "Gather" => one(index::gather(r, n)),
         "GatherElements" | "GatherND" => one(index::gather_other(r, n)),
-        "ScatterND" => one(index::scatter_nd(r, n)),
+        "ScatterND" => one(scatter::scatter_nd(r, n)),
+        "ScatterElements" | "Scatter" => one(scatter::scatter_elements(r, n)),
+        "Col2Im" => one(scatter::col2im(r, n)),
+        "DFT" => one(fourier::dft(r, n)),
         "ArgMax" | "ArgMin" => one(index::arg_max(r, n)),
         "CumSum" => one(index::cum_sum(r, n)),
         "Trilu" => one(index::trilu(r, n)),

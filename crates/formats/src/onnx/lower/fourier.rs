@@ -1,0 +1,110 @@
+//! `DFT`: a discrete Fourier transform as two products with matrices of cosines and sines, `y_k = Σ_j x_j·e^(∓2πi·jk/n)`.
+//!
+//! Quadratic in the length, which in networks is a sequence's or a window's.
+
+use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Op, Unary, ValueId};
+
+use super::super::node::{Node, front};
+use super::super::reader::{Reader, Val};
+
+/// `x [.., n, .., 1 or 2]`, real or complex, to `[.., n, .., 2]`.
+pub(super) fn dft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let dims = r.dims(x);
+    let last = dims.len().checked_sub(1).filter(|&l| l > 0).ok_or("it has no axis to transform")?;
+    let is_complex = match dims[last].fixed() {
+        Some(1) => false,
+        Some(2) => true,
+        _ => return Err(format!("its last axis is {}, not 1 or 2", dims[last])),
+    };
+    // The axis became an input in opset 20, and its default another.
+    let axis = match n.optional(2) {
+        Some(axis) => r.numbers(axis)?.first().copied().unwrap_or(-2),
+        None => n.int("axis", if r.opset < 20 { 1 } else { -2 }),
+    };
+    let axis = front(axis, dims.len())?;
+    if axis == last {
+        return Err("its axis is the one of real and imaginary parts".into());
+    }
+    let length = dims[axis].clone();
+    if let Some(wanted) = n.optional(1) {
+        let Val::Known(known, _) = wanted else { return Err("its length is known only to a run".into()) };
+        if known.exprs().as_deref() != Some(&[Expr::from(&length)]) {
+            return Err("its length is not the axis's".into());
+        }
+    }
+    let inverse = n.flag("inverse", false);
+    let [cosines, sines] = waves(r, n, &length, n.flag("onesided", false))?;
+    let mut perm: Vec<usize> = (0..last).filter(|&a| a != axis).collect();
+    perm.push(axis);
+    let mut back: Vec<usize> = (0..last).collect();
+    back.sort_by_key(|&a| perm[a]);
+    let part = |r: &mut Reader, index: usize, name: &str| {
+        let part = r.apply(&n.part(name), Op::Select { axis: last, index }, &[x])?;
+        let turned =
+            r.apply(&n.part(&format!("{name}.turned")), Op::Transpose { perm: perm.clone() }, &[&part])?;
+        r.value(&turned)
+    };
+    let real = part(r, 0, "real")?;
+    let mut re = r.node(&n.part("real.cosines"), Op::MatMul, &[real, cosines])?;
+    let mut im = r.node(&n.part("real.sines"), Op::MatMul, &[real, sines])?;
+    if !inverse {
+        im = r.node(&n.part("real.minus"), Op::Scale { by: -1.0 }, &[im])?;
+    }
+    if is_complex {
+        let imaginary = part(r, 1, "imaginary")?;
+        let by = if inverse { -1.0 } else { 1.0 };
+        let sum = r.node(&n.part("imaginary.sines"), Op::MatMul, &[imaginary, sines])?;
+        let sum = r.node(&n.part("imaginary.signed"), Op::Scale { by }, &[sum])?;
+        re = r.node(&n.part("re"), Op::Add, &[re, sum])?;
+        let sum = r.node(&n.part("imaginary.cosines"), Op::MatMul, &[imaginary, cosines])?;
+        im = r.node(&n.part("im"), Op::Add, &[im, sum])?;
+    }
+    let mut parts = Vec::new();
+    for (id, name) in [(re, "re"), (im, "im")] {
+        let turned = r.node(&n.part(&format!("{name}.back")), Op::Transpose { perm: back.clone() }, &[id])?;
+        let mut shape = r.dims(&Val::Value(turned));
+        shape.push(Dim::Fixed(1));
+        parts.push(r.node(&n.part(&format!("{name}.column")), Op::Reshape { shape }, &[turned])?);
+    }
+    let path = if inverse { n.part("sum") } else { n.path.to_string() };
+    let both = r.node(&path, Op::Concat { axis: last }, &parts)?;
+    if !inverse {
+        return Ok(Val::Value(both));
+    }
+    let count = count(r, n, &length)?;
+    r.node(n.path, Op::Binary { function: Binary::Div }, &[both, count]).map(Val::Value)
+}
+
+/// Cosines and sines of `2π·jk/n`, `[n, n]`, or `[n, n/2 + 1]` where the other half is its mirror.
+fn waves(r: &mut Reader, n: &Node<'_>, length: &Dim, is_half: bool) -> Result<[ValueId; 2], String> {
+    let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step: 1 };
+    let range = r.node(&n.part("positions"), range, &[])?;
+    let line = |r: &mut Reader, name: &str, shape| r.node(&n.part(name), Op::Reshape { shape }, &[range]);
+    let column = line(r, "positions.column", vec![length.clone(), Dim::Fixed(1)])?;
+    let mut row = line(r, "positions.row", vec![Dim::Fixed(1), length.clone()])?;
+    if is_half {
+        let half = Expr::from(length).floor_div(&Expr::number(2)).and_then(|e| e.add(&Expr::number(1)));
+        let half = half.and_then(|e| e.to_dim()).ok_or("its length depends on too many symbols")?;
+        let range = AxisRange { axis: 1, start: Dim::Fixed(0), length: half, step: 1 };
+        row = r.node(&n.part("positions.half"), Op::Slice { ranges: vec![range] }, &[row])?;
+    }
+    let turns = r.node(&n.part("turns"), Op::Mul, &[column, row])?;
+    // Whole turns say nothing, and floats would round them.
+    let whole = r.signed_sizes(&[Expr::from(length)], true)?;
+    let turns = r.node(&n.part("turns.rest"), Op::Binary { function: Binary::Mod }, &[turns, whole])?;
+    let turns = r.node(&n.part("turns.float"), Op::Cast { to: ElementKind::Float }, &[turns])?;
+    let count = count(r, n, length)?;
+    let turns = r.node(&n.part("turns.share"), Op::Binary { function: Binary::Div }, &[turns, count])?;
+    let angle = r.node(&n.part("angle"), Op::Scale { by: std::f64::consts::TAU }, &[turns])?;
+    Ok([
+        r.node(&n.part("cosines"), Op::Unary { function: Unary::Cos }, &[angle])?,
+        r.node(&n.part("sines"), Op::Unary { function: Unary::Sin }, &[angle])?,
+    ])
+}
+
+/// The length as a float.
+fn count(r: &mut Reader, n: &Node<'_>, length: &Dim) -> Result<ValueId, String> {
+    let whole = r.signed_sizes(&[Expr::from(length)], true)?;
+    r.node(&n.part("length"), Op::Cast { to: ElementKind::Float }, &[whole])
+}
