@@ -219,7 +219,7 @@ fn batch(graph: &Graph, options: &BenchOptions) -> Batch {
         .filter(|(_, _, spec)| spec.default.is_none())
         .map(|(_, name, spec)| {
             let shape = sizes(&spec.shape, options);
-            let n = shape.iter().product();
+            let n: usize = shape.iter().product();
             let array = if spec.dtype.is_float() {
                 let patches: Vec<f64> = (0..n.div_ceil(PATCH)).map(|_| rng.normal()).collect();
                 Array::f32(&shape, (0..n).map(|i| (patches[i / PATCH] + 0.3 * rng.normal()) as f32).collect())

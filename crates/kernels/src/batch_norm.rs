@@ -1,19 +1,19 @@
-//! Batch norm in training (Ioffe and Szegedy, 2015): every channel of `[n, c, h, w]` is centred and scaled by its own
-//! mean and variance over the batch.
+//! Batch norm in training (Ioffe and Szegedy, 2015), with what follows it: every channel of rows `[pixels, c]` is centred and
+//! scaled by its own mean and variance over the batch, an image may be added, and the sum be clipped, as ReLU does.
 //!
 //! ```text
-//! x̂ = (x − μ) / √(σ² + ε)          μ, σ² over the m = n·h·w values of a channel; σ² is biased
-//! y = γ·x̂ + β
-//! dβ = Σ g        dγ = Σ g·x̂
+//! x̂ = (x − μ) / √(σ² + ε)          μ, σ² over the m rows; σ² is biased
+//! y = clip(γ·x̂ + β + r)
+//! g = dy where clip let pass        dr = g        dβ = Σ g        dγ = Σ g·x̂
 //! dx = γ / √(σ² + ε) · (g − dβ/m − x̂·dγ/m)
 //! ```
 //!
-//! Sums are kept in f64 over short blocks that are summed in f32, so that rounding does not grow with the batch as it
-//! does in a plain f32 sum.
+//! Every pass reads what it needs once.  Sums are kept in f64 over short blocks that are summed in f32, so that rounding does not
+//! grow with the batch as it does in a plain f32 sum; where blocks begin depends on the shape alone.  The variance is taken in the
+//! same pass as the mean, from distances to a number near it, so that no digits are lost.
 
 use rayon::prelude::*;
 
-use crate::CHUNK;
 use crate::simd::widest;
 
 /// Mean and biased variance by channel.
@@ -25,141 +25,294 @@ pub struct Statistics {
     pub variance: Vec<f32>,
 }
 
-/// Statistics of `x [n, c, plane]`, where `plane` is `h·w`.
+/// Batch norm of rows by their statistics, and what follows it.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    /// Of the rows, or of others.
+    pub statistics: Statistics,
+    /// Whether they were given and do not follow from the rows, so that no gradient passes through them: `dx = γ/√(σ² + ε)·g`.
+    pub are_given: bool,
+    /// ε.
+    pub eps: f64,
+    /// Least and greatest value: `[0, ∞]` is ReLU, `[−∞, ∞]` nothing.
+    pub clip: [f32; 2],
+}
+
+/// Elements that one task takes, and about how many are summed in f32: a few rows of every channel.
+const TASK: usize = 1 << 16;
+const BLOCK: usize = 1 << 13;
+
+/// Statistics of `x [rows, c]`.
 ///
 /// ```
-/// let s = headstart_kernels::batch_norm::statistics(&[1.0, 3.0, 0.0, 0.0, 5.0, 7.0, 0.0, 2.0], 2, 2);
+/// let s = headstart_kernels::batch_norm::statistics(&[1.0, 0.0, 3.0, 0.0, 5.0, 0.0, 7.0, 2.0], 2);
 /// assert_eq!((s.mean, s.variance), (vec![4.0, 0.5], vec![5.0, 0.75]));
 /// ```
-pub fn statistics(x: &[f32], c: usize, plane: usize) -> Statistics {
-    let count = (x.len() / c) as f64;
-    let (mean, variance) = (0..c)
-        .into_par_iter()
-        .with_min_len((CHUNK / (x.len() / c).max(1)).max(1))
-        .map(|channel| {
-            let [sum] = channel_sums(x, x, channel, c, plane, |x, _| [x]);
-            let mean = (sum / count) as f32;
-            // The mean was rounded: what its rounding adds to the variance is taken off again.
-            let [rest, squares] =
-                channel_sums(x, x, channel, c, plane, |x, _| [x - mean, (x - mean) * (x - mean)]);
-            (mean, ((squares - rest * rest / count) / count) as f32)
-        })
-        .unzip();
-    Statistics { mean, variance }
-}
-
-/// `y = γ·(x − μ)/√(σ² + ε) + β`, as one product and one sum: `x·α + (β − μ·α)`, which is how PyTorch rounds it.
-pub fn forward(x: &[f32], [gamma, beta]: [&[f32]; 2], s: &Statistics, eps: f64, plane: usize, y: &mut [f32]) {
-    let scale = scales(gamma, s, eps);
-    planes(y, plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (y, x))| {
-        let c = i % scale.len();
-        let (scale, shift) = (scale[c], beta[c] - s.mean[c] * scale[c]);
-        widest(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale + shift));
-    });
-}
-
-/// `grad` becomes `dx`; `dγ` and `dβ` are returned.
-pub fn backward(
-    x: &[f32],
-    gamma: &[f32],
-    s: &Statistics,
-    eps: f64,
-    plane: usize,
-    grad: &mut [f32],
-) -> [Vec<f32>; 2] {
-    let [dgamma, dbeta] = backward_affine(x, grad, s, eps, plane);
-    let scale = scales(gamma, s, eps);
-    let count = (x.len() / scale.len()) as f64;
-    let inverse = inverses(s, eps);
-    planes(grad, plane).zip(x.par_chunks_exact(plane)).enumerate().for_each(|(i, (grad, x))| {
-        let c = i % scale.len();
-        let (scale, mean) = (scale[c], s.mean[c]);
-        let offset = (f64::from(dbeta[c]) / count) as f32;
-        let slope = (f64::from(dgamma[c]) * inverse[c] / count) as f32;
-        widest(|| {
-            for (g, x) in grad.iter_mut().zip(x) {
-                *g = scale * (*g - offset - (x - mean) * slope);
+pub fn statistics(x: &[f32], c: usize) -> Statistics {
+    let rows = x.len() / c;
+    // Near the mean: that of some rows, far from each other.
+    let some = rows.min(16);
+    let mut near = vec![0.0f32; c];
+    for i in 0..some {
+        let row = &x[(i * rows / some) * c..][..c];
+        near.iter_mut().zip(row).for_each(|(n, v)| *n += v / some as f32);
+    }
+    let repeated = repeat(&near);
+    let parts: Vec<_> = x
+        .par_chunks(task(c))
+        .map(|x| {
+            let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
+            for x in x.chunks(block(c)) {
+                add_sums(&mut sums, [x, x], [&repeated; 3], |x, _, [near, ..]| {
+                    let d = x - near;
+                    [d, d * d]
+                });
             }
-        });
-    });
-    [dgamma, dbeta]
-}
-
-fn backward_affine(x: &[f32], grad: &[f32], s: &Statistics, eps: f64, plane: usize) -> [Vec<f32>; 2] {
-    let c = s.mean.len();
-    let inverse = inverses(s, eps);
-    let (dgamma, dbeta) = (0..c)
-        .into_par_iter()
-        .with_min_len((CHUNK / (x.len() / c).max(1)).max(1))
-        .map(|channel| {
-            let mean = s.mean[channel];
-            let [projected, sum] = channel_sums(x, grad, channel, c, plane, |x, g| [(x - mean) * g, g]);
-            ((projected * inverse[channel]) as f32, sum as f32)
+            sums
         })
-        .unzip();
-    [dgamma, dbeta]
+        .collect();
+    let [sum, squares] = total(parts, c);
+    let m = rows as f64;
+    let mean = |(s, &n): (&f64, &f32)| (f64::from(n) + s / m) as f32;
+    let variance = |(q, s): (&f64, &f64)| ((q - s * s / m) / m).max(0.0) as f32;
+    Statistics {
+        mean: sum.iter().zip(&near).map(mean).collect(),
+        variance: squares.iter().zip(&sum).map(variance).collect(),
+    }
 }
 
-fn inverses(s: &Statistics, eps: f64) -> Vec<f64> {
-    s.variance.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect()
-}
-
-fn scales(gamma: &[f32], s: &Statistics, eps: f64) -> Vec<f32> {
-    inverses(s, eps).iter().zip(gamma).map(|(i, &g)| *i as f32 * g).collect()
-}
-
-/// The planes of a result, several to a task if they are small.
-fn planes(y: &mut [f32], plane: usize) -> impl IndexedParallelIterator<Item = &mut [f32]> {
-    y.par_chunks_exact_mut(plane).with_min_len((CHUNK / plane.max(1)).max(1))
-}
-
-/// Sums of `terms(a, b)` over one channel of `a` and `b`, both `[n, c, plane]`.
-fn channel_sums<const K: usize>(
-    a: &[f32],
-    b: &[f32],
-    channel: usize,
-    c: usize,
-    plane: usize,
-    terms: impl Fn(f32, f32) -> [f32; K] + Copy,
-) -> [f64; K] {
-    let mut total = [0.0f64; K];
-    let of_channel = |t: &'_ [f32], at: usize| at + plane <= t.len();
-    let mut at = channel * plane;
-    widest(|| {
-        while of_channel(a, at) {
-            for (a, b) in a[at..at + plane].chunks(BLOCK).zip(b[at..at + plane].chunks(BLOCK)) {
-                for (total, sum) in total.iter_mut().zip(block_sums(a, b, terms)) {
-                    *total += sum;
+impl BatchNorm {
+    /// `y = clip(γ·(x − μ)/√(σ² + ε) + β + residual)`, the norm as one product and one sum: `x·α + (β − μ·α)`, which is how
+    /// PyTorch rounds it.
+    pub fn forward(&self, x: &[f32], [gamma, beta]: [&[f32]; 2], residual: Option<&[f32]>, y: &mut [f32]) {
+        let (c, [lo, hi]) = (gamma.len(), self.clip);
+        let [scale, shift] = self.affine([gamma, beta]).map(|v| repeat(&v));
+        let clip = |v: f32| clamped(v, lo, hi);
+        let task = task(c);
+        y.par_chunks_mut(task).zip(x.par_chunks(task)).enumerate().for_each(|(i, (y, x))| {
+            let residual = residual.map(|r| &r[i * task..][..y.len()]);
+            widest(|| {
+                let period = scale.len();
+                for (j, (y, x)) in y.chunks_mut(period).zip(x.chunks(period)).enumerate() {
+                    let numbers = y.iter_mut().zip(x).zip(&scale).zip(&shift);
+                    match residual {
+                        None => numbers.for_each(|(((y, x), a), b)| *y = clip(x * a + b)),
+                        Some(r) => numbers
+                            .zip(&r[j * period..])
+                            .for_each(|((((y, x), a), b), r)| *y = clip(x * a + b + r)),
+                    }
                 }
-            }
-            at += c * plane;
-        }
-    });
-    total
-}
+            });
+        });
+    }
 
-/// Values summed in f32 before they are added in f64: 16 to each of eight lanes.
-const BLOCK: usize = 128;
+    /// Without a residual: `grad` becomes `dx`; `dγ` and `dβ` are returned.
+    pub fn backward(&self, x: &[f32], [gamma, beta]: [&[f32]; 2], grad: &mut [f32]) -> [Vec<f32>; 2] {
+        let (c, [lo, hi], task) = (gamma.len(), self.clip, task(gamma.len()));
+        let [scale, shift] = self.affine([gamma, beta]).map(|v| repeat(&v));
+        let mean = repeat(&self.statistics.mean);
+        // Without a branch, so that it is vectorised.
+        let passed = |g: f32, y: f32| if (y > lo) & (y < hi) { g } else { 0.0 };
+        let parts: Vec<_> = x
+            .par_chunks(task)
+            .zip(grad.par_chunks(task))
+            .map(|(x, grad)| {
+                let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
+                for (x, grad) in x.chunks(block(c)).zip(grad.chunks(block(c))) {
+                    add_sums(&mut sums, [x, grad], [&scale, &shift, &mean], |x, g, [scale, shift, mean]| {
+                        let g = passed(g, x * scale + shift);
+                        [g, g * (x - mean)]
+                    });
+                }
+                sums
+            })
+            .collect();
+        let (made, [offset, slope]) = self.gradients(total(parts, c), x.len() / c);
+        let [offset, slope] = [offset, slope].map(|v| repeat(&v));
+        let channels = [&scale, &shift, &mean, &offset, &slope].map(Vec::as_slice);
+        grad.par_chunks_mut(block(c)).zip(x.par_chunks(block(c))).for_each(|(grad, x)| {
+            replace(grad, [x, x], channels, |g, x, _, [scale, shift, mean, offset, slope]| {
+                scale * (passed(g, x * scale + shift) - offset - (x - mean) * slope)
+            });
+        });
+        made
+    }
+
+    /// With a residual, whose gradient `grad` becomes: what clipping lets pass, by the result `y`.  Writes `dx`; `dγ` and `dβ` are
+    /// returned.
+    pub fn backward_residual(
+        &self,
+        [x, y]: [&[f32]; 2],
+        gamma: &[f32],
+        grad: &mut [f32],
+        dx: &mut [f32],
+    ) -> [Vec<f32>; 2] {
+        let (c, [lo, hi], task) = (gamma.len(), self.clip, task(gamma.len()));
+        let mean = repeat(&self.statistics.mean);
+        let parts: Vec<_> = x
+            .par_chunks(task)
+            .zip(y.par_chunks(task))
+            .zip(grad.par_chunks_mut(task))
+            .map(|((x, y), grad)| {
+                let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
+                let blocks = x.chunks(block(c)).zip(y.chunks(block(c))).zip(grad.chunks_mut(block(c)));
+                for ((x, y), grad) in blocks {
+                    widest(|| {
+                        for (g, y) in grad.iter_mut().zip(y) {
+                            *g = if (*y > lo) & (*y < hi) { *g } else { 0.0 };
+                        }
+                    });
+                    add_sums(&mut sums, [x, grad], [&mean; 3], |x, g, [mean, ..]| [g, g * (x - mean)]);
+                }
+                sums
+            })
+            .collect();
+        let (made, [offset, slope]) = self.gradients(total(parts, c), x.len() / c);
+        let [offset, slope] = [offset, slope].map(|v| repeat(&v));
+        let scale = repeat(&self.affine([gamma, gamma])[0]);
+        let channels = [&scale, &mean, &offset, &slope, &slope].map(Vec::as_slice);
+        let images = x.par_chunks(block(c)).zip(grad.par_chunks(block(c)));
+        dx.par_chunks_mut(block(c)).zip(images).for_each(|(dx, (x, grad))| {
+            replace(dx, [x, grad], channels, |_, x, g, [scale, mean, offset, slope, _]| {
+                scale * (g - offset - (x - mean) * slope)
+            });
+        });
+        made
+    }
+
+    /// `[γ/√(σ² + ε), β − μ·γ/√(σ² + ε)]`.
+    fn affine(&self, [gamma, beta]: [&[f32]; 2]) -> [Vec<f32>; 2] {
+        let scale: Vec<f32> = self.inverses().zip(gamma).map(|(i, &g)| i as f32 * g).collect();
+        let of = |((scale, beta), mean): ((&f32, &f32), &f32)| beta - mean * scale;
+        let shift = scale.iter().zip(beta).zip(&self.statistics.mean).map(of).collect();
+        [scale, shift]
+    }
+
+    fn inverses(&self) -> impl Iterator<Item = f64> {
+        self.statistics.variance.iter().map(|&v| 1.0 / (f64::from(v) + self.eps).sqrt())
+    }
+
+    /// `[dγ, dβ]` of `[Σ g, Σ g·(x − μ)]`, and what is taken off a gradient: an offset, and a slope times `x − μ`.
+    fn gradients(&self, [sum, projected]: [Vec<f64>; 2], rows: usize) -> ([Vec<f32>; 2], [Vec<f32>; 2]) {
+        let m = rows as f64;
+        let dgamma: Vec<f32> = self.inverses().zip(&projected).map(|(i, p)| (p * i) as f32).collect();
+        let dbeta = sum.iter().map(|&s| s as f32).collect();
+        let by = if self.are_given { 0.0 } else { 1.0 / m };
+        let offset = sum.iter().map(|s| (s * by) as f32).collect();
+        let slope = self.inverses().zip(&projected).map(|(i, p)| (p * i * i * by) as f32).collect();
+        ([dgamma, dbeta], [offset, slope])
+    }
+}
 
 #[inline(always)]
-fn block_sums<const K: usize>(a: &[f32], b: &[f32], terms: impl Fn(f32, f32) -> [f32; K]) -> [f64; K] {
-    let mut lanes = [[0.0f32; 8]; K];
-    let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    for (a, b) in a8.iter().zip(b8) {
-        for i in 0..8 {
-            let t = terms(a[i], b[i]);
-            for k in 0..K {
-                lanes[k][i] += t[k];
+fn clamped(v: f32, lo: f32, hi: f32) -> f32 {
+    let v = if v < lo { lo } else { v };
+    if v > hi { hi } else { v }
+}
+
+/// Numbers by channel for the elements of a period.
+fn repeat(values: &[f32]) -> Vec<f32> {
+    values.repeat(period(values.len()) / values.len().max(1))
+}
+
+/// Elements of some whole rows, and of whole lanes, so that loops are long where channels are few.
+fn period(c: usize) -> usize {
+    let c = c.max(1);
+    c << (LANES.trailing_zeros() - c.trailing_zeros().min(LANES.trailing_zeros()))
+}
+
+/// Elements of a task and of a block: whole periods.
+fn task(c: usize) -> usize {
+    TASK.next_multiple_of(period(c))
+}
+
+fn block(c: usize) -> usize {
+    BLOCK.max(8 * period(c)).next_multiple_of(period(c))
+}
+
+/// Elements that are summed side by side.
+const LANES: usize = 32;
+
+/// Adds two sums by channel over whole rows of two images: `term(a, b, numbers of the channel)`.
+///
+/// Sums are variables of the loop, so that the compiler sees that they lie apart from all that is read.
+#[inline(always)]
+fn add_sums(
+    sums: &mut [Vec<f64>; 2],
+    [a, b]: [&[f32]; 2],
+    channels: [&[f32]; 3],
+    term: impl Fn(f32, f32, [f32; 3]) -> [f32; 2],
+) {
+    let (c, period) = (sums[0].len(), channels[0].len());
+    let whole = a.len() / period * period;
+    widest(|| {
+        for first in (0..period).step_by(LANES) {
+            let lanes = |t: &[f32]| *t[first..].first_chunk::<LANES>().expect("a period has whole lanes");
+            let (p, q, r) = (lanes(channels[0]), lanes(channels[1]), lanes(channels[2]));
+            let [mut one, mut two] = [[0.0f32; LANES]; 2];
+            for (a, b) in a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period)) {
+                let (a, b) = (lanes(a), lanes(b));
+                for i in 0..LANES {
+                    let [s, t] = term(a[i], b[i], [p[i], q[i], r[i]]);
+                    one[i] += s;
+                    two[i] += t;
+                }
+            }
+            for i in 0..LANES {
+                sums[0][(first + i) % c] += f64::from(one[i]);
+                sums[1][(first + i) % c] += f64::from(two[i]);
             }
         }
+    });
+    // The last rows of an image may be less than a period.
+    for i in whole..a.len() {
+        let at = i - whole;
+        let [s, t] = term(a[i], b[i], channels.map(|channel| channel[at]));
+        sums[0][at % c] += f64::from(s);
+        sums[1][at % c] += f64::from(t);
     }
-    for (i, (a, b)) in a1.iter().zip(b1).enumerate() {
-        let t = terms(*a, *b);
-        for k in 0..K {
-            lanes[k][i] += t[k];
+}
+
+/// `to = f(to, a, b, numbers of the channel)` over whole rows.
+#[inline(always)]
+fn replace(
+    to: &mut [f32],
+    [a, b]: [&[f32]; 2],
+    channels: [&[f32]; 5],
+    f: impl Fn(f32, f32, f32, [f32; 5]) -> f32,
+) {
+    let period = channels[0].len();
+    let whole = to.len() / period * period;
+    widest(|| {
+        for first in (0..period).step_by(LANES) {
+            let lanes = |t: &[f32]| *t[first..].first_chunk::<LANES>().expect("a period has whole lanes");
+            let [p, q, r, s, t] = channels;
+            let (p, q, r, s, t) = (lanes(p), lanes(q), lanes(r), lanes(s), lanes(t));
+            let images = a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period));
+            for (to, (a, b)) in to[..whole].chunks_exact_mut(period).zip(images) {
+                let to = to[first..].first_chunk_mut::<LANES>().expect("a period has whole lanes");
+                let (a, b, mut made) = (lanes(a), lanes(b), *to);
+                for i in 0..LANES {
+                    made[i] = f(made[i], a[i], b[i], [p[i], q[i], r[i], s[i], t[i]]);
+                }
+                *to = made;
+            }
+        }
+    });
+    for i in whole..to.len() {
+        to[i] = f(to[i], a[i], b[i], channels.map(|channel| channel[i - whole]));
+    }
+}
+
+/// Sum of the parts, in order.
+fn total(parts: Vec<[Vec<f64>; 2]>, c: usize) -> [Vec<f64>; 2] {
+    let mut total = [vec![0.0; c], vec![0.0; c]];
+    for part in parts {
+        for (total, part) in total.iter_mut().zip(part) {
+            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
         }
     }
-    lanes.map(|lanes| lanes.iter().map(|&l| f64::from(l)).sum())
+    total
 }
 
 #[cfg(test)]
@@ -167,70 +320,103 @@ mod tests {
     use super::*;
     use crate::numbers;
 
-    const SHAPES: [[usize; 3]; 7] =
-        [[1, 1, 1], [1, 3, 5], [2, 5, 1], [3, 7, 35], [2, 33, 144], [16, 3, 9], [3, 2, 4097]];
-
     fn close(got: &[f32], want: &[f64], tolerance: f64) -> bool {
         got.len() == want.len()
             && got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() <= tolerance * w.abs().max(1.0))
     }
 
-    /// By the formulas, in f64: `[mean, variance, y, dx, dγ, dβ]`.
+    /// By the formulas, in f64: `[mean, variance, y, g, dx, dγ, dβ]`.
     fn naive(
-        [n, c, p]: [usize; 3],
-        x: &[f32],
-        gamma: &[f32],
-        beta: &[f32],
-        g: &[f32],
-        eps: f64,
-    ) -> [Vec<f64>; 6] {
+        [rows, c]: [usize; 2],
+        [x, residual, g]: [&[f32]; 3],
+        [gamma, beta]: [&[f32]; 2],
+        [lo, hi]: [f64; 2],
+    ) -> [Vec<f64>; 7] {
         let [mut means, mut variances, mut dgammas, mut dbetas] = [(); 4].map(|()| vec![0.0; c]);
-        let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let [mut y, mut passed, mut dx] = [(); 3].map(|()| vec![0.0; x.len()]);
+        let m = rows as f64;
         for ch in 0..c {
-            let at: Vec<usize> = (0..n).flat_map(|i| (0..p).map(move |j| (i * c + ch) * p + j)).collect();
-            let m = at.len() as f64;
+            let at: Vec<usize> = (0..rows).map(|i| i * c + ch).collect();
             let mean = at.iter().map(|&i| f64::from(x[i])).sum::<f64>() / m;
             let variance = at.iter().map(|&i| (f64::from(x[i]) - mean).powi(2)).sum::<f64>() / m;
-            let inverse = 1.0 / (variance + eps).sqrt();
+            let inverse = 1.0 / (variance + EPS).sqrt();
             let hat = |i: usize| (f64::from(x[i]) - mean) * inverse;
-            let dbeta = at.iter().map(|&i| f64::from(g[i])).sum::<f64>();
-            let dgamma = at.iter().map(|&i| f64::from(g[i]) * hat(i)).sum::<f64>();
             for &i in &at {
-                y[i] = f64::from(gamma[ch]) * hat(i) + f64::from(beta[ch]);
-                dx[i] = f64::from(gamma[ch]) * inverse * (f64::from(g[i]) - dbeta / m - hat(i) * dgamma / m);
+                let sum = f64::from(gamma[ch]) * hat(i) + f64::from(beta[ch]) + f64::from(residual[i]);
+                y[i] = sum.clamp(lo, hi);
+                passed[i] = if sum > lo && sum < hi { f64::from(g[i]) } else { 0.0 };
+            }
+            let dbeta = at.iter().map(|&i| passed[i]).sum::<f64>();
+            let dgamma = at.iter().map(|&i| passed[i] * hat(i)).sum::<f64>();
+            for &i in &at {
+                dx[i] = f64::from(gamma[ch]) * inverse * (passed[i] - dbeta / m - hat(i) * dgamma / m);
             }
             (means[ch], variances[ch], dgammas[ch], dbetas[ch]) = (mean, variance, dgamma, dbeta);
         }
-        [means, variances, y, dx, dgammas, dbetas]
+        [means, variances, y, passed, dx, dgammas, dbetas]
     }
+
+    const EPS: f64 = 1e-3;
 
     #[test]
     fn agrees_with_the_definition_over_many_shapes() {
-        for shape @ [n, c, p] in SHAPES {
+        for shape @ [rows, c] in
+            [[1, 1], [5, 3], [2, 5], [105, 7], [288, 33], [144, 3], [12_291, 2], [300, 700]]
+        {
             // Off centre, as what a ReLU leaves: a variance by E[x²] − μ² would lose digits.
-            let x: Vec<f32> = numbers(n * c * p, 1).iter().map(|v| v + 3.0).collect();
-            let (gamma, beta, g) = (numbers(c, 2), numbers(c, 3), numbers(n * c * p, 4));
-            let eps = 1e-3;
-            let [mean, variance, y_want, dx_want, dgamma_want, dbeta_want] =
-                naive(shape, &x, &gamma, &beta, &g, eps);
-            let s = statistics(&x, c, p);
-            let (mut y, mut dx) = (vec![0.0; x.len()], g.clone());
-            forward(&x, [&gamma, &beta], &s, eps, p, &mut y);
-            let [dgamma, dbeta] = backward(&x, &gamma, &s, eps, p, &mut dx);
-            assert!(close(&s.mean, &mean, 1e-6), "mean of {shape:?}");
-            assert!(close(&s.variance, &variance, 1e-6), "variance of {shape:?}");
-            assert!(close(&y, &y_want, 1e-5), "y of {shape:?}");
-            assert!(close(&dx, &dx_want, 1e-4), "dx of {shape:?}");
-            assert!(close(&dgamma, &dgamma_want, 1e-4), "dγ of {shape:?}");
-            assert!(close(&dbeta, &dbeta_want, 1e-5), "dβ of {shape:?}");
+            let x: Vec<f32> = numbers(rows * c, 1).iter().map(|v| v + 3.0).collect();
+            let (gamma, beta, g, r) =
+                (numbers(c, 2), numbers(c, 3), numbers(rows * c, 4), numbers(rows * c, 5));
+            for clip in [[f32::NEG_INFINITY, f32::INFINITY], [0.0, f32::INFINITY], [-0.25, 0.5]] {
+                for residual in [None, Some(&r[..])] {
+                    let zeros = vec![0.0; r.len()];
+                    let inputs = [&x[..], residual.unwrap_or(&zeros), &g];
+                    let clip64 = clip.map(f64::from);
+                    let [mean, variance, y_want, g_want, dx_want, dgamma_want, dbeta_want] =
+                        naive(shape, inputs, [&gamma, &beta], clip64);
+                    let norm = BatchNorm { statistics: statistics(&x, c), are_given: false, eps: EPS, clip };
+                    let (mut y, mut grad) = (vec![f32::NAN; x.len()], g.clone());
+                    norm.forward(&x, [&gamma, &beta], residual, &mut y);
+                    let (dx, [dgamma, dbeta]) = match residual {
+                        None => {
+                            let made = norm.backward(&x, [&gamma, &beta], &mut grad);
+                            (grad, made)
+                        }
+                        Some(_) => {
+                            let mut dx = vec![f32::NAN; x.len()];
+                            let made = norm.backward_residual([&x, &y], &gamma, &mut grad, &mut dx);
+                            assert!(close(&grad, &g_want, 0.0), "dr of {shape:?}");
+                            (dx, made)
+                        }
+                    };
+                    let s = &norm.statistics;
+                    assert!(close(&s.mean, &mean, 1e-6), "mean of {shape:?}");
+                    assert!(close(&s.variance, &variance, 1e-6), "variance of {shape:?}");
+                    assert!(close(&y, &y_want, 1e-5), "y of {shape:?}");
+                    assert!(close(&dx, &dx_want, 1e-4), "dx of {shape:?}");
+                    assert!(close(&dgamma, &dgamma_want, 1e-4), "dγ of {shape:?}");
+                    assert!(close(&dbeta, &dbeta_want, 1e-5), "dβ of {shape:?}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn given_statistics_have_no_gradient() {
+        let statistics = Statistics { mean: vec![1.0], variance: vec![3.0] };
+        let clip = [f32::NEG_INFINITY, f32::INFINITY];
+        let norm = BatchNorm { statistics, are_given: true, eps: 1.0, clip };
+        let mut grad = [2.0, 4.0];
+        let [dgamma, dbeta] = norm.backward(&[1.0, 5.0], [&[3.0], &[0.0]], &mut grad);
+        assert_eq!((grad, dgamma, dbeta), ([3.0, 6.0], vec![8.0], vec![6.0]));
     }
 
     #[test]
     fn a_channel_of_one_value_is_its_bias() {
-        let s = statistics(&[5.0, -2.0], 2, 1);
+        let clip = [f32::NEG_INFINITY, f32::INFINITY];
+        let norm = BatchNorm { statistics: statistics(&[5.0, -2.0], 2), are_given: false, eps: 1e-5, clip };
         let mut y = [0.0; 2];
-        forward(&[5.0, -2.0], [&[1.0, 1.0], &[0.5, 0.25]], &s, 1e-5, 1, &mut y);
-        assert_eq!((s.variance, y), (vec![0.0, 0.0], [0.5, 0.25]));
+        norm.forward(&[5.0, -2.0], [&[1.0, 1.0], &[0.5, 0.25]], None, &mut y);
+        assert_eq!((norm.statistics.variance, y), (vec![0.0, 0.0], [0.5, 0.25]));
     }
 }
