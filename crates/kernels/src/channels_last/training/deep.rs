@@ -8,7 +8,8 @@ use super::super::vector::lanes;
 use super::super::winograd::{POSITIONS, transform};
 use super::panels::starts;
 use super::scratch::{Scratch, on_thread};
-use super::winograd::{Filters, TILES, Tiles, multiply};
+use super::transformed::Filters;
+use super::winograd::{TILES, Tiles, multiply};
 use crate::Isa;
 use crate::gemm::Shared;
 

@@ -20,6 +20,7 @@ mod rows;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod transformed;
 mod winograd;
 mod winograd_weight;
 
@@ -33,7 +34,8 @@ pub use depthwise::{depthwise, depthwise_backward_data, depthwise_backward_weigh
 use panels::{Lines, Panels};
 pub use pool::{global_mean, global_mean_backward, max_pool, max_pool_backward};
 use rows::{Images, Reads, Run, Target, multiply};
-use winograd::{Filters, convolve};
+use transformed::Filters;
+use winograd::convolve;
 
 /// `y [n, oh, ow, o]` of `x [n, h, w, c]`, `weight [o, c, kh, kw]` and `bias? [o]`.
 ///

@@ -51,7 +51,7 @@ pub fn max_pool(d: &Window, out: [usize; 2], x: &[f32], y: &mut [f32], taps: &mu
                             }
                             for l in 0..CHANNELS {
                                 let v = values[l];
-                                let is_larger = (v > best[l]) | (v != v) | (at[l] == NONE);
+                                let is_larger = (v > best[l]) | v.is_nan() | (at[l] == NONE);
                                 best[l] = if is_larger { v } else { best[l] };
                                 at[l] = if is_larger { tap } else { at[l] };
                             }

@@ -17,7 +17,8 @@ use super::super::vector::{Vector, by_isa, lanes};
 use super::super::winograd::{OUT, P, POSITIONS, Q, SIDE, six, transform};
 use super::rows::Images;
 use super::scratch::{Scratch, on_thread};
-use super::winograd::{Tiles, points};
+use super::transformed::points;
+use super::winograd::Tiles;
 use crate::gemm::Shared;
 use crate::simd::widest;
 use crate::{Floats, Isa, Window};
@@ -47,7 +48,8 @@ pub(super) fn backward_weight(d: &Window, o: usize, x: &[f32], grad: &[f32], dw:
 
 /// Whole vectors, an odd number of lines of cache: rows far apart would share few of its sets.
 fn pitch(channels: usize) -> usize {
-    channels.div_ceil(16) * 16 + if channels.div_ceil(16) % 2 == 0 { 16 } else { 0 }
+    let lines = channels.div_ceil(16);
+    16 * (lines + usize::from(lines.is_multiple_of(2)))
 }
 
 struct Sums<'a> {
@@ -378,10 +380,13 @@ unsafe fn write_strided(sums: &[f32], stride: usize, channels: Range<usize>, to:
             }
             for (a, half) in half.iter().enumerate() {
                 for b in 0..3 {
-                    for lane in 0..n {
-                        let sum: f32 = (0..SIDE).map(|j| g[j][b] * half[j][lane]).sum();
+                    let mut taps = [0.0f32; LANES];
+                    for (row, of_row) in g.iter().zip(half) {
+                        taps.iter_mut().zip(of_row).for_each(|(tap, v)| *tap += row[b] * v);
+                    }
+                    for (lane, tap) in taps.iter().enumerate().take(n) {
                         // SAFETY: by the caller.
-                        unsafe { *to.add((first + lane) * 9 + 3 * a + b) = sum };
+                        unsafe { *to.add((first + lane) * 9 + 3 * a + b) = *tap };
                     }
                 }
             }
