@@ -13,7 +13,9 @@ use headstart_graph::{
 use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::gemm::Operands;
 
+use crate::custom::{Then, begin_backward, forget};
 use crate::interpret::constant::constant;
+use crate::interpret::fusion::Fusion;
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
 use crate::packed::{Instead, pack};
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
@@ -48,6 +50,8 @@ pub struct Network {
     constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
+    /// What batch norms do beyond their own.
+    fusion: Fusion,
     /// What factors of products are rounded to.
     operands: Operands,
     /// By node: what is done instead of interpreting it; empty in a network that learns.
@@ -61,6 +65,13 @@ const ELEMENTS_MAX: usize = 1 << 33;
 #[derive(Debug)]
 pub struct Gradients {
     pub(crate) by_param: HashMap<ValueId, T>,
+}
+
+impl Drop for Network {
+    /// What its values took is given back.
+    fn drop(&mut self) {
+        forget();
+    }
 }
 
 impl Network {
@@ -78,8 +89,9 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let (device, operands) = (device.clone(), Operands::F32);
-        Ok(Network { graph, device, params, constants, done_after, operands, instead: Vec::new() })
+        let (fusion, operands, instead) = (Fusion::of(&graph), Operands::F32, Vec::new());
+        let device = device.clone();
+        Ok(Network { graph, device, params, constants, done_after, fusion, operands, instead })
     }
 
     /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
@@ -322,6 +334,12 @@ impl Network {
                 }
                 continue;
             }
+            if let Some(id) = self.fusion.done(i) {
+                let made = values[id.index()].clone();
+                self.done_after[i].iter().for_each(|id| values[id.index()] = None);
+                values[node.output.index()] = made;
+                continue;
+            }
             let inputs: Vec<T> = node
                 .inputs
                 .iter()
@@ -335,7 +353,10 @@ impl Network {
             }
             let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
             let op = bound(&node.op, symbols, &inputs).map_err(at)?;
-            let made = apply(i, &op, inputs, mode, self.operands, self.device.plain()).map_err(at)?;
+            let follows = self.fusion.follows(i);
+            let residual = follows.residual.and_then(|id| values[id.index()].clone());
+            let then = Then { residual, clip: follows.clip };
+            let made = apply(i, &op, inputs, mode, self.operands, then, self.device.plain()).map_err(at)?;
             values[node.output.index()] = Some(made);
         }
         Ok(())
@@ -377,6 +398,7 @@ pub(crate) fn differentiate(scalar: T) -> Result<(f32, AllGradients), EngineErro
     let Values::F32(value) = to_array(untracked(scalar.clone()))?.values else {
         unreachable!("a loss is f32")
     };
+    begin_backward();
     Ok((value.first().copied().unwrap_or(f32::NAN), B::backward(scalar)))
 }
 

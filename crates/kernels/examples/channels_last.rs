@@ -59,7 +59,7 @@ fn main() {
         } else if precision == Precision::F32 && Winograd::pays(&window, o) {
             Layer::Winograd(Winograd::new(&weight, None, window, views, None, finish))
         } else {
-            Layer::Direct(Convolution::new(precision, &weight, None, window, views, None, finish))
+            Layer::Direct(Box::new(Convolution::new(precision, &weight, None, window, views, None, finish)))
         };
         let [h, w] = window.out();
         let flops = 2.0 * (weight.len() * n * h * w) as f64;
@@ -82,7 +82,7 @@ fn main() {
 }
 
 enum Layer {
-    Direct(Convolution),
+    Direct(Box<Convolution>),
     Winograd(Winograd),
     Depthwise(Depthwise),
 }

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use crate::lanes;
 use crate::simd::widest;
 
 /// Rows that are summed by one thread; the sums of blocks are then added in their order.
@@ -36,20 +35,4 @@ pub(crate) fn add_all(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
         total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
     }
     total
-}
-
-/// Sums by channel of `x [n, c, plane]`, `[c]`: the gradient of a convolution's bias.
-///
-/// ```
-/// let sums = headstart_kernels::columns::by_channel(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 2, 2);
-/// assert_eq!(sums, [14.0, 22.0]);
-/// ```
-pub fn by_channel(x: &[f32], c: usize, plane: usize) -> Vec<f32> {
-    (0..c)
-        .into_par_iter()
-        .map(|channel| {
-            let planes = x.chunks_exact(plane.max(1)).skip(channel).step_by(c);
-            planes.map(|p| f64::from(widest(|| lanes::sum(p, |v| v)))).sum::<f64>() as f32
-        })
-        .collect()
 }

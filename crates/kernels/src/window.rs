@@ -76,9 +76,4 @@ impl Window {
         assert_eq!(weight_len, o * self.c * self.taps(), "elements of the weight of {self:?}");
         o
     }
-
-    /// Whether every position of the result reads the same position of `x`, and nothing else.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.taps() == 1 && self.stride == [1, 1] && self.padding == [0; 4]
-    }
 }

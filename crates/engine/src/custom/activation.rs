@@ -6,18 +6,23 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::{Activation, clip as clipping};
 
-use super::operator::{Operator, is_ours, made, run, slice, slice_mut};
+use super::memory::keep;
+use super::operator::{Operator, is_image, is_ours, made, run, slice, slice_mut};
 use crate::tensor::{T, scale};
 
 /// `max(x, 0)`.
 pub(crate) fn relu(x: T) -> T {
-    if is_ours([&x]) { run(Clip([0.0, f32::INFINITY]), [x]) } else { B::relu(x) }
+    if is_ours([&x]) {
+        run(Clip { range: [0.0, f32::INFINITY], is_image: is_image(&x) }, [x])
+    } else {
+        B::relu(x)
+    }
 }
 
 /// `min(max(x, min), max)`.
 pub(crate) fn clip(x: T, min: f64, max: f64) -> T {
     if is_ours([&x]) {
-        return run(Clip([min as f32, max as f32]), [x]);
+        return run(Clip { range: [min as f32, max as f32], is_image: is_image(&x) }, [x]);
     }
     B::float_clamp(x, Scalar::Float(min), Scalar::Float(max))
 }
@@ -25,7 +30,7 @@ pub(crate) fn clip(x: T, min: f64, max: f64) -> T {
 /// `x·Φ(x)`, with the error function or its approximation `0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
 pub(crate) fn gelu(x: T, tanh: bool) -> T {
     if is_ours([&x]) {
-        return run(Pointwise(if tanh { Activation::GeluTanh } else { Activation::Gelu }), [x]);
+        return pointwise(if tanh { Activation::GeluTanh } else { Activation::Gelu }, x);
     }
     if !tanh {
         return B::gelu(x);
@@ -38,39 +43,67 @@ pub(crate) fn gelu(x: T, tanh: bool) -> T {
 
 /// `x·σ(x)`.
 pub(crate) fn silu(x: T) -> T {
-    if is_ours([&x]) { run(Pointwise(Activation::Silu), [x]) } else { B::float_mul(x.clone(), B::sigmoid(x)) }
+    if is_ours([&x]) { pointwise(Activation::Silu, x) } else { B::float_mul(x.clone(), B::sigmoid(x)) }
+}
+
+fn pointwise(activation: Activation, x: T) -> T {
+    run(Pointwise { activation, is_image: is_image(&x) }, [x])
 }
 
 #[derive(Debug)]
-struct Clip([f32; 2]);
+struct Clip {
+    range: [f32; 2],
+    is_image: bool,
+}
 
 impl Operator<1> for Clip {
     type Saved = FlexTensor;
 
     fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
         let mut y = x;
-        clipping::forward(self.0, slice_mut(&mut y));
+        clipping::forward(self.range, slice_mut(&mut y));
         (y.clone(), y)
     }
 
     fn backward(self, y: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        clipping::backward(slice(&y), self.0, slice_mut(&mut grad));
+        clipping::backward(slice(&y), self.range, slice_mut(&mut grad));
+        keep(y);
         [Some(grad)]
+    }
+
+    fn images(&self) -> [bool; 1] {
+        [self.is_image]
+    }
+
+    fn makes_image(&self) -> bool {
+        self.is_image
     }
 }
 
 #[derive(Debug)]
-struct Pointwise(Activation);
+struct Pointwise {
+    activation: Activation,
+    is_image: bool,
+}
 
 impl Operator<1> for Pointwise {
     type Saved = FlexTensor;
 
     fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
-        (made(x.shape(), |y| self.0.forward(slice(&x), y)), x)
+        (made(x.shape(), |y| self.activation.forward(slice(&x), y)), x)
     }
 
     fn backward(self, x: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        self.0.backward(slice(&x), slice_mut(&mut grad));
+        self.activation.backward(slice(&x), slice_mut(&mut grad));
+        keep(x);
         [Some(grad)]
+    }
+
+    fn images(&self) -> [bool; 1] {
+        [self.is_image]
+    }
+
+    fn makes_image(&self) -> bool {
+        self.is_image
     }
 }

@@ -1,57 +1,152 @@
-//! Batch norm by the statistics of the batch.
+//! Batch norm, with a residual and the clipping that follow it.
 
-use burn_backend::ops::ModuleOps;
-use burn_backend::{AutodiffBackend, Shape, TensorMetadata};
+use burn_backend::ops::{FloatTensorOps, ModuleOps};
+use burn_backend::{AutodiffBackend, Scalar, Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::batch_norm::{self as kernel, Statistics};
 
+use super::activation::{clip, relu};
+use super::memory::keep;
 use super::operator::{
-    Operator, is_ours, made, on_processor, plain, run, slice, slice_mut, tensor, untracked,
+    Operator, as_it_lies, is_ours, made, on_processor, pixels, plain, run, slice, slice_mut, tensor,
 };
-use crate::tensor::{T, dims};
+use crate::tensor::{T, dims, reshape};
 
-/// `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
-pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64) -> [T; 3] {
-    if !is_ours([&x, &weight, &bias]) {
-        let out = B::batch_norm_train(x, weight, bias, eps);
-        return [out.output, out.mean, out.variance];
+/// What follows a batch norm: a sum with an image of the same shape, and clipping to a range.
+#[derive(Debug, Default)]
+pub(crate) struct Then {
+    pub(crate) residual: Option<T>,
+    pub(crate) clip: Option<[f64; 2]>,
+}
+
+impl Then {
+    fn apply(self, x: T) -> T {
+        let x = match self.residual {
+            Some(residual) => B::float_add(x, residual),
+            None => x,
+        };
+        match self.clip {
+            Some([0.0, f64::INFINITY]) => relu(x),
+            Some([lo, hi]) => clip(x, lo, hi),
+            None => x,
+        }
     }
-    let (channels, plane) = (dims(&x)[1], dims(&x)[2..].iter().product::<usize>());
-    let inner = if on_processor(&x) { x.clone() } else { <B as AutodiffBackend>::inner(x.clone()) };
-    let statistics = kernel::statistics(slice(&untracked(inner)), channels, plane);
+
+    fn range(&self) -> [f32; 2] {
+        self.clip.map_or([f32::NEG_INFINITY, f32::INFINITY], |c| c.map(|v| v as f32))
+    }
+}
+
+/// By the batch's statistics: `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
+pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64, then: Then) -> [T; 3] {
+    let residual_is_ours = then.residual.as_ref().is_none_or(|r| is_ours([r]));
+    if !is_ours([&x, &weight, &bias]) || !residual_is_ours {
+        let out = B::batch_norm_train(x, weight, bias, eps);
+        return [then.apply(out.output), out.mean, out.variance];
+    }
+    let channels = dims(&x)[1];
+    let statistics = kernel::statistics(slice(&pixels(untracked(x.clone()))), channels);
     let [mean, variance] =
         [&statistics.mean, &statistics.variance].map(|v| plain(tensor(v.clone(), Shape::new([channels]))));
-    [run(BatchNorm { statistics, eps, plane }, [x, weight, bias]), mean, variance]
+    let norm = kernel::BatchNorm { statistics, are_given: false, eps, clip: then.range() };
+    [norm_of(norm, [x, weight, bias], then.residual), mean, variance]
+}
+
+/// By given statistics, of which no gradient is taken: one product and one sum, `x·α + (β − μ·α)` with `α = γ/√(σ² + ε)`, which is
+/// how PyTorch rounds it.
+pub(crate) fn batch_norm_given(x: T, [weight, bias, mean, variance]: [T; 4], eps: f64, then: Then) -> T {
+    let residual_is_ours = then.residual.as_ref().is_none_or(|r| is_ours([r]));
+    if is_ours([&x, &weight, &bias]) && residual_is_ours && on_processor(&mean) && on_processor(&variance) {
+        let numbers = |t: T| slice(&as_it_lies(t).to_contiguous()).to_vec();
+        let statistics = Statistics { mean: numbers(mean), variance: numbers(variance) };
+        let norm = kernel::BatchNorm { statistics, are_given: true, eps, clip: then.range() };
+        return norm_of(norm, [x, weight, bias], then.residual);
+    }
+    let mut by_channel = vec![1; dims(&x).len()];
+    by_channel[1] = dims(&weight)[0];
+    let inverse = B::float_recip(B::float_sqrt(B::float_add_scalar(variance, Scalar::Float(eps))));
+    let scale = B::float_mul(inverse, weight);
+    let shift = B::float_sub(bias, B::float_mul(mean, scale.clone()));
+    then.apply(B::float_add(B::float_mul(x, reshape(scale, &by_channel)), reshape(shift, &by_channel)))
+}
+
+fn norm_of(norm: kernel::BatchNorm, [x, weight, bias]: [T; 3], residual: Option<T>) -> T {
+    match residual {
+        None => run(BatchNorm(norm), [x, weight, bias]),
+        Some(residual) => run(BatchNorm(norm), [x, weight, bias, residual]),
+    }
+}
+
+fn untracked(x: T) -> FlexTensor {
+    as_it_lies(if on_processor(&x) { x } else { <B as AutodiffBackend>::inner(x) })
 }
 
 #[derive(Debug)]
-struct BatchNorm {
-    statistics: Statistics,
-    eps: f64,
-    plane: usize,
-}
+struct BatchNorm(kernel::BatchNorm);
 
 impl Operator<3> for BatchNorm {
-    type Saved = [FlexTensor; 2];
+    type Saved = [FlexTensor; 3];
 
     fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
         let affine = [slice(&weight), slice(&bias)];
-        let y = made(x.shape(), |y| {
-            kernel::forward(slice(&x), affine, &self.statistics, self.eps, self.plane, y);
-        });
-        (y, [x, weight])
+        let y = made(x.shape(), |y| self.0.forward(slice(&x), affine, None, y));
+        (y, [x, weight, bias])
     }
 
     fn backward(
         self,
-        [x, weight]: Self::Saved,
+        [x, weight, bias]: Self::Saved,
         mut grad: FlexTensor,
         _: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let (s, grad_in) = (&self.statistics, slice_mut(&mut grad));
-        let affine = kernel::backward(slice(&x), slice(&weight), s, self.eps, self.plane, grad_in);
+        let affine = self.0.backward(slice(&x), [slice(&weight), slice(&bias)], slice_mut(&mut grad));
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
+        keep(x);
         [Some(grad), Some(dweight), Some(dbias)]
+    }
+
+    fn images(&self) -> [bool; 3] {
+        [true, false, false]
+    }
+
+    fn makes_image(&self) -> bool {
+        true
+    }
+}
+
+impl Operator<4> for BatchNorm {
+    /// `x`, `weight` and the result, which says what clipping let pass.
+    type Saved = [FlexTensor; 3];
+
+    fn forward(&self, [x, weight, bias, residual]: [FlexTensor; 4]) -> (FlexTensor, Self::Saved) {
+        let affine = [slice(&weight), slice(&bias)];
+        let y = made(x.shape(), |y| self.0.forward(slice(&x), affine, Some(slice(&residual)), y));
+        (y.clone(), [x, weight, y])
+    }
+
+    fn backward(
+        self,
+        [x, weight, y]: Self::Saved,
+        mut grad: FlexTensor,
+        _: [bool; 4],
+    ) -> [Option<FlexTensor>; 4] {
+        let mut affine = [Vec::new(), Vec::new()];
+        let dx = made(x.shape(), |dx| {
+            let images = [slice(&x), slice(&y)];
+            affine = self.0.backward_residual(images, slice(&weight), slice_mut(&mut grad), dx);
+        });
+        let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
+        keep(x);
+        keep(y);
+        [Some(dx), Some(dweight), Some(dbias), Some(grad)]
+    }
+
+    fn images(&self) -> [bool; 4] {
+        [true, false, false, true]
+    }
+
+    fn makes_image(&self) -> bool {
+        true
     }
 }

@@ -8,7 +8,7 @@ use headstart_kernels::gemm::Operands;
 
 use super::*;
 use crate::Device;
-use crate::tensor::{T, dims, from_f32, reshape, scale, to_array};
+use crate::tensor::{T, dims, from_f32, permute, reshape, scale, to_array};
 
 fn random(shape: &[usize], seed: u64) -> T {
     let mut rng = Rng::new(seed);
@@ -78,6 +78,93 @@ fn convolution_is_burns() {
         check("convolution", &inputs, 3e-5, &ours, &burns);
         check("convolution without bias", &inputs[..2], 3e-5, &ours, &burns);
     }
+}
+
+/// `[n, c, h, w]` whose channels lie next to each other.
+fn image(shape: [usize; 4], seed: u64) -> T {
+    let [n, c, h, w] = shape;
+    permute(random(&[n, h, w, c], seed), &[0, 3, 1, 2])
+}
+
+#[test]
+fn batch_norm_is_burns() {
+    let shape = [3, 7, 5, 6];
+    let affine = [random(&[7], 2), random(&[7], 3)];
+    let norm = |i: &[T]| B::batch_norm_train(i[0].clone(), i[1].clone(), i[2].clone(), 1e-3).output;
+    for x in [random(&shape, 1), image(shape, 1)] {
+        let inputs = [x, affine[0].clone(), affine[1].clone(), image(shape, 4)];
+        let ours = |i: &[T], then: Then| {
+            let [y, ..] = batch_norm_train(i[0].clone(), i[1].clone(), i[2].clone(), 1e-3, then);
+            y
+        };
+        check("batch norm", &inputs[..3], 1e-4, &|i| ours(i, Then::default()), &norm);
+        let clip = Some([0.0, f64::INFINITY]);
+        let with_relu = |i: &[T]| ours(i, Then { residual: None, clip });
+        check("batch norm and relu", &inputs[..3], 1e-4, &with_relu, &|i| B::relu(norm(i)));
+        let with_all = |i: &[T]| ours(i, Then { residual: Some(i[3].clone()), clip });
+        let burns = |i: &[T]| B::relu(B::float_add(norm(i), i[3].clone()));
+        check("batch norm, sum and relu", &inputs, 1e-4, &with_all, &burns);
+    }
+}
+
+#[test]
+fn batch_norm_by_given_statistics_is_burns() {
+    let inputs = [image([3, 7, 5, 6], 1), random(&[7], 2), random(&[7], 3)];
+    let (mean, variance) = (random(&[7], 4), B::float_exp(random(&[7], 5)));
+    let ours = |i: &[T]| {
+        let parameters = [i[1].clone(), i[2].clone(), mean.clone(), variance.clone()];
+        batch_norm_given(i[0].clone(), parameters, 1e-3, Then { residual: None, clip: Some([-1.0, 1.0]) })
+    };
+    let burns = |i: &[T]| {
+        let by_channel = |t: T| reshape(t, &[1, 7, 1, 1]);
+        let deviation = B::float_sqrt(B::float_add_scalar(variance.clone(), Scalar::Float(1e-3)));
+        let hat = B::float_div(B::float_sub(i[0].clone(), by_channel(mean.clone())), by_channel(deviation));
+        let y = B::float_add(B::float_mul(hat, by_channel(i[1].clone())), by_channel(i[2].clone()));
+        B::float_clamp(y, Scalar::Float(-1.0), Scalar::Float(1.0))
+    };
+    check("batch norm by given statistics", &inputs, 1e-4, &ours, &burns);
+}
+
+#[test]
+fn pooling_is_burns() {
+    for x in [random(&[2, 5, 9, 12], 1), image([2, 5, 9, 12], 1)] {
+        for (kernel, stride, padding, ceil) in
+            [([3, 3], [2, 2], [1, 1], false), ([3, 3], [2, 2], [0, 0], true), ([2, 3], [3, 1], [1, 0], true)]
+        {
+            let burns = |i: &[T]| B::max_pool2d(i[0].clone(), kernel, stride, padding, [1, 1], ceil);
+            let ours = |i: &[T]| max_pool2d(i[0].clone(), kernel, stride, padding, ceil);
+            check("max pool", std::slice::from_ref(&x), 1e-6, &ours, &burns);
+        }
+        let burns = |i: &[T]| B::float_mean_dim(B::float_mean_dim(i[0].clone(), 2), 3);
+        let ours = |i: &[T]| global_mean(i[0].clone()).expect("f32 on the processor");
+        check("global mean", &[x], 1e-6, &ours, &burns);
+    }
+}
+
+/// An image that several operators read, of which some are Burn's: gradients meet in both layouts.
+#[test]
+fn residuals_are_burns() {
+    let inputs = [random(&[2, 6, 8, 9], 1), random(&[6, 6, 3, 3], 2), random(&[6, 6, 1, 1], 3)];
+    let net = |i: &[T], convolve: &dyn Fn(&T, &T, usize) -> T, sum: &dyn Fn(T, T) -> T| {
+        let a = convolve(&i[0], &i[1], 1);
+        let b = convolve(&a, &i[2], 0);
+        let c = sum(convolve(&b, &i[1], 1), a.clone());
+        B::float_add(B::float_mul(sum(c.clone(), b), c), a)
+    };
+    let options = |padding: usize| ConvOptions {
+        stride: [1; 2],
+        padding: [(padding, padding), (padding, padding)],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let burns = |i: &[T]| {
+        net(i, &|x, w, p| B::conv2d(x.clone(), w.clone(), None, options(p)), &|a, b| B::float_add(a, b))
+    };
+    let ours = |i: &[T]| {
+        let convolve = |x: &T, w: &T, p| conv2d(x.clone(), w.clone(), None, options(p), Operands::F32);
+        net(i, &convolve, &|a, b| add(a, b).expect("images"))
+    };
+    check("residuals", &inputs, 3e-4, &ours, &burns);
 }
 
 /// Factors that bf16 holds give the products of f32; gradients, which it does not hold, give nearly those.

@@ -4,9 +4,11 @@ use burn_backend::ops::{ConvOptions, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::channels_last::training as kernel;
 use headstart_kernels::gemm::Operands;
-use headstart_kernels::{Window, columns, convolution, depthwise};
+use headstart_kernels::{Window, columns};
 
+use super::memory::keep;
 use super::operator::{Operator, is_ours, made, run, slice, tensor};
 use crate::tensor::T;
 
@@ -38,7 +40,17 @@ impl Operator<2> for Conv {
     }
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        self.gradients(saved, &grad, wanted)
+        let gradients = self.gradients(saved, &grad, wanted);
+        keep(grad);
+        gradients
+    }
+
+    fn images(&self) -> [bool; 2] {
+        [true, false]
+    }
+
+    fn makes_image(&self) -> bool {
+        true
     }
 }
 
@@ -51,10 +63,18 @@ impl Operator<3> for Conv {
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
         let [dx, dweight] = self.gradients(saved, &grad, [wanted[0], wanted[1]]);
-        let [_, out, h, w] = grad.shape().dims::<4>();
-        let dbias =
-            wanted[2].then(|| tensor(columns::by_channel(slice(&grad), out, h * w), Shape::new([out])));
+        let [.., out] = grad.shape().dims::<4>();
+        let dbias = wanted[2].then(|| tensor(columns::sums(slice(&grad), out), Shape::new([out])));
+        keep(grad);
         [dx, dweight, dbias]
+    }
+
+    fn images(&self) -> [bool; 3] {
+        [true, false, false]
+    }
+
+    fn makes_image(&self) -> bool {
+        true
     }
 }
 
@@ -64,9 +84,9 @@ impl Conv {
         let [oh, ow] = d.out();
         let [out, ..] = weight.shape().dims::<4>();
         let (x, weight) = (slice(x), slice(weight));
-        made(Shape::new([d.n, out, oh, ow]), |y| match self.options.groups {
-            1 => convolution::forward(&d, self.operands, x, weight, bias, y),
-            _ => depthwise::forward(&d, x, weight, bias, y),
+        made(Shape::new([d.n, oh, ow, out]), |y| match self.options.groups {
+            1 => kernel::forward(&d, self.operands, x, weight, bias, y),
+            _ => kernel::depthwise(&d, x, weight, bias, y),
         })
     }
 
@@ -78,23 +98,27 @@ impl Conv {
     ) -> [Option<FlexTensor>; 2] {
         let d = self.window(&x, &weight);
         let is_depthwise = self.options.groups > 1;
-        let dx = wanted[0].then(|| {
-            made(x.shape(), |dx| match is_depthwise {
-                true => depthwise::backward_data(&d, slice(&weight), slice(grad), dx),
-                false => convolution::backward_data(&d, self.operands, slice(&weight), slice(grad), dx),
-            })
-        });
         let dweight = wanted[1].then(|| {
             made(weight.shape(), |dw| match is_depthwise {
-                true => depthwise::backward_weight(&d, slice(&x), slice(grad), dw),
-                false => convolution::backward_weight(&d, self.operands, slice(&x), slice(grad), dw),
+                true => kernel::depthwise_backward_weight(&d, slice(&x), slice(grad), dw),
+                false => kernel::backward_weight(&d, self.operands, slice(&x), slice(grad), dw),
+            })
+        });
+        let shape = x.shape();
+        // Nobody reads it any more: its memory may serve for its gradient.
+        keep(x);
+        let dx = wanted[0].then(|| {
+            made(shape, |dx| match is_depthwise {
+                true => kernel::depthwise_backward_data(&d, slice(&weight), slice(grad), dx),
+                false => kernel::backward_data(&d, self.operands, slice(&weight), slice(grad), dx),
             })
         });
         [dx, dweight]
     }
 
+    /// Of `x [n, h, w, c]`.
     fn window(&self, x: &FlexTensor, weight: &FlexTensor) -> Window {
-        let [n, c, h, w] = x.shape().dims();
+        let [n, h, w, c] = x.shape().dims();
         let [_, _, kh, kw] = weight.shape().dims();
         let [(top, bottom), (left, right)] = self.options.padding;
         Window {

@@ -6,6 +6,7 @@
 
 mod activation;
 mod adamw;
+mod add;
 mod attention;
 mod batch_norm;
 #[cfg(test)]
@@ -15,7 +16,9 @@ mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod memory;
 mod operator;
+mod pool;
 mod sgd;
 mod softmax;
 #[cfg(test)]
@@ -23,13 +26,16 @@ mod tests;
 
 pub(crate) use activation::{clip, gelu, relu, silu};
 pub(crate) use adamw::adamw;
+pub(crate) use add::add;
 pub(crate) use attention::{attention, ours as attends};
-pub(crate) use batch_norm::batch_norm_train;
+pub(crate) use batch_norm::{Then, batch_norm_given, batch_norm_train};
 pub(crate) use convolution::conv2d;
 pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
-pub(crate) use operator::on_processor;
+pub(crate) use memory::forget;
+pub(crate) use operator::{begin_backward, is_image, on_processor};
+pub(crate) use pool::{global_mean, max_pool2d};
 pub(crate) use sgd::sgd;
 pub(crate) use softmax::{cross_entropy, softmax};

@@ -1,8 +1,12 @@
 //! How an operator of ours joins Burn's autodiff.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Debug;
 
+use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, DType, Shape, TensorData, TensorMetadata};
+use burn_dispatch::backends::autodiff::NodeId;
 use burn_dispatch::backends::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
 use burn_dispatch::backends::autodiff::grads::Gradients;
 use burn_dispatch::backends::autodiff::ops::{Backward, Ops, OpsKind};
@@ -11,12 +15,17 @@ use burn_dispatch::backends::{Autodiff, Flex};
 use burn_dispatch::{
     BackendTensor, Dispatch as B, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind as Kind,
 };
+use headstart_kernels::channels_last::training::{add, interleave};
 
+use super::memory::{self, keep, take};
 use crate::tensor::T;
 
 type Tracked = <Autodiff<Flex> as burn_backend::BackendTypes>::FloatTensorPrimitive;
 
 /// An operator over f32 tensors on the processor, with a backward pass of its own.  What it is given is contiguous.
+///
+/// Images `[n, c, …]` may lie with channels last, which their strides say: such a tensor means the same to every operator, and
+/// those that ask for it are given `[n, …, c]` without a copy.
 pub(crate) trait Operator<const N: usize>: Debug + Send + 'static {
     /// What the backward pass needs of the forward pass.
     type Saved: Clone + Debug + Send + 'static;
@@ -26,6 +35,16 @@ pub(crate) trait Operator<const N: usize>: Debug + Send + 'static {
 
     /// Gradients of the inputs from that of the result, where `wanted`.
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
+
+    /// Which inputs and their gradients are images with channels last, `[n, …, c]`.
+    fn images(&self) -> [bool; N] {
+        [false; N]
+    }
+
+    /// Whether the result and its gradient are.
+    fn makes_image(&self) -> bool {
+        false
+    }
 }
 
 /// Whether [`run`] can take these inputs: f32 on the processor, with or without gradients.
@@ -35,19 +54,45 @@ pub(crate) fn is_ours<const N: usize>(inputs: [&T; N]) -> bool {
 
 /// Runs an operator on inputs that are [`is_ours`].
 pub(crate) fn run<O: Operator<N>, const N: usize>(operator: O, inputs: [T; N]) -> T {
+    let (mut images, makes_image) = (operator.images().into_iter(), operator.makes_image());
+    let mut arrange = |t: FlexTensor| if images.next() == Some(true) { pixels(t) } else { whole(t) };
     let Some(context) = context(inputs.each_ref()) else {
-        return plain(operator.forward(inputs.map(untracked)).0);
+        return plain(made_of(operator.forward(inputs.map(|t| arrange(as_it_lies(t)))).0, makes_image));
     };
     let inputs = inputs.map(tracked);
     let nodes = inputs.each_ref().map(|t| t.node());
     // Nothing here holds the inputs any more, so that an operator may write over one that nobody else holds either.
-    let (result, saved) = operator.forward(inputs.map(|t| whole(t.into_primitive())));
+    let (result, saved) = operator.forward(inputs.map(|t| arrange(t.into_primitive())));
+    let result = made_of(result, makes_image);
     let result = match Step(operator).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(saved, result),
         OpsKind::UnTracked(prep) => prep.finish(result),
     };
     let kind = Kind::Autodiff(Box::new(Kind::Flex(BackendTensor::Autodiff(result))));
     DispatchTensor { kind, autodiff: context }
+}
+
+thread_local! {
+    /// Values whose gradients were registered here and not consumed yet.
+    static WAITING: RefCell<HashSet<NodeId>> = RefCell::default();
+}
+
+/// Forgets what an earlier backward pass left: values that operators of Burn made.
+pub(crate) fn begin_backward() {
+    WAITING.with_borrow_mut(HashSet::clear);
+    memory::begin();
+}
+
+/// The sum of two gradients, over the one that nobody else holds if they lie in the same way.
+fn sum(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    let is_dense = |t: &FlexTensor| t.storage::<f32>().len() == t.layout().num_elements();
+    if a.layout() != b.layout() || !is_dense(&a) || !is_dense(&b) {
+        return <Flex as FloatTensorOps<Flex>>::float_add(a, b);
+    }
+    let (mut to, from) = if a.is_unique() { (a, b) } else { (b, a) };
+    add(to.storage_mut(), from.storage());
+    keep(from);
+    to
 }
 
 /// An operator as Burn records it.
@@ -58,12 +103,19 @@ impl<O: Operator<N>, const N: usize> Backward<Flex, N> for Step<O> {
     type State = O::Saved;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = whole(grads.consume::<Flex>(&ops.node));
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        for (node, gradient) in ops.parents.into_iter().zip(self.0.backward(ops.state, grad, wanted)) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, gradient);
+        let grad = grads.consume::<Flex>(&ops.node);
+        WAITING.with_borrow_mut(|waiting| waiting.remove(&ops.node.id));
+        let grad = if self.0.makes_image() { pixels(grad) } else { whole(grad) };
+        let (images, wanted) = (self.0.images(), ops.parents.each_ref().map(Option::is_some));
+        let gradients = self.0.backward(ops.state, grad, wanted);
+        for ((node, gradient), is_image) in ops.parents.into_iter().zip(gradients).zip(images) {
+            let (Some(node), Some(mut gradient)) = (node, gradient) else { continue };
+            gradient = made_of(gradient, is_image);
+            // Burn's own sum of two images would lay them out anew.  Leaves, which alone have no parents, keep theirs.
+            if !node.parents.is_empty() && WAITING.with_borrow_mut(|waiting| !waiting.insert(node.id)) {
+                gradient = sum(grads.consume::<Flex>(&node), gradient);
             }
+            grads.register::<Flex>(node.id, gradient);
         }
     }
 }
@@ -99,10 +151,56 @@ pub(super) fn plain(t: FlexTensor) -> T {
     DispatchTensor { kind: Kind::Flex(BackendTensor::Float(t)), autodiff: DispatchAutodiffContext::Disabled }
 }
 
+/// A tensor that is [`on_processor`].
+pub(super) fn as_it_lies(t: T) -> FlexTensor {
+    let Kind::Flex(BackendTensor::Float(t)) = t.kind else { unreachable!("checked by on_processor") };
+    t
+}
+
 /// A tensor that is [`on_processor`], with storage that is its elements in order and nothing else.
 pub(super) fn untracked(t: T) -> FlexTensor {
-    let Kind::Flex(BackendTensor::Float(t)) = t.kind else { unreachable!("checked by on_processor") };
-    whole(t)
+    whole(as_it_lies(t))
+}
+
+/// Whether it lies on the processor with channels last, as images do between operators that make them so.
+pub(crate) fn is_image(t: &T) -> bool {
+    let layout = match &t.kind {
+        Kind::Flex(BackendTensor::Float(t)) => t.layout(),
+        Kind::Autodiff(inner) => match &**inner {
+            Kind::Flex(BackendTensor::Autodiff(t)) => t.primitive().layout(),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let rank = layout.num_dims();
+    rank > 2 && !layout.is_contiguous() && layout.permute(&last(rank)).is_contiguous()
+}
+
+/// An image `[n, c, …]` as `[n, …, c]`, its elements in that order in storage of their own.
+pub(super) fn pixels(t: FlexTensor) -> FlexTensor {
+    let layout = t.layout().permute(&last(t.layout().num_dims()));
+    if t.layout().is_contiguous() && !layout.is_contiguous() {
+        let shape = t.layout().shape();
+        let (channels, plane) = (shape[1], shape[2..].iter().product());
+        return made(layout.shape().clone(), |to| interleave(slice(&t), channels, plane, to));
+    }
+    whole(t.with_layout(layout))
+}
+
+/// A result as it is, or an image `[n, …, c]` as `[n, c, …]` without moving it.
+fn made_of(t: FlexTensor, is_image: bool) -> FlexTensor {
+    if !is_image {
+        return t;
+    }
+    let rank = t.layout().num_dims();
+    let axes: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let layout = t.layout().permute(&axes);
+    t.with_layout(layout)
+}
+
+/// The axes of `[n, c, …]` in the order `[n, …, c]`.
+fn last(rank: usize) -> Vec<usize> {
+    [0].into_iter().chain(2..rank).chain([1]).collect()
 }
 
 /// The same numbers in storage that is the elements in order and nothing else.
@@ -135,9 +233,9 @@ pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// A tensor of zeros that `fill` writes.
+/// A tensor of which `fill` writes every number.
 pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = vec![0.0f32; shape.num_elements()];
+    let mut values = take(shape.num_elements());
     fill(&mut values);
     tensor(values, shape)
 }

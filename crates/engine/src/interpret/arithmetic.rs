@@ -3,14 +3,18 @@
 use burn_backend::ops::{FloatTensorOps, IntTensorOps};
 use burn_dispatch::Dispatch as B;
 
-use crate::tensor::{Kind, T, aligned, dims, expand, kind, reshape};
+use crate::custom;
+use crate::tensor::{Kind, T, aligned, dims, expand, kind, permute, reshape};
 
 /// Elementwise sum, of floats or integers.
 pub(super) fn add(a: T, b: T) -> T {
     let [a, b] = aligned([a, b]);
-    match kind(&a) {
-        Kind::Float => B::float_add(a, b),
-        _ => B::int_add(a, b),
+    if kind(&a) != Kind::Float {
+        return B::int_add(a, b);
+    }
+    match custom::add(a, b) {
+        Ok(sum) => sum,
+        Err([a, b]) => by_pixel([a, b], |[a, b]| B::float_add(a, b)),
     }
 }
 
@@ -18,9 +22,17 @@ pub(super) fn add(a: T, b: T) -> T {
 pub(super) fn mul(a: T, b: T) -> T {
     let [a, b] = aligned([a, b]);
     match kind(&a) {
-        Kind::Float => B::float_mul(a, b),
+        Kind::Float => by_pixel([a, b], |[a, b]| B::float_mul(a, b)),
         _ => B::int_mul(a, b),
     }
+}
+
+/// Applies `f`, which looks at single elements, to images `[n, h, w, c]` if one of them lies so; the others lie as they will.
+pub(super) fn by_pixel<const N: usize>(all: [T; N], f: impl FnOnce([T; N]) -> T) -> T {
+    if !all.iter().any(|t| dims(t).len() == 4 && custom::is_image(t)) {
+        return f(all);
+    }
+    permute(f(all.map(|t| permute(t, &[0, 2, 3, 1]))), &[0, 3, 1, 2])
 }
 
 /// Matrix product over the last two axes; the axes before them broadcast, and a vector counts as a matrix of one row (on

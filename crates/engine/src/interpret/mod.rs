@@ -7,6 +7,7 @@ mod attention;
 pub(crate) mod constant;
 mod convolution;
 mod elementwise;
+pub(crate) mod fusion;
 mod index;
 mod norm;
 mod pool;
@@ -24,7 +25,7 @@ use headstart_kernels::gemm::Operands;
 
 pub(crate) use norm::l2_normalize;
 
-use crate::custom;
+use crate::custom::{self, Then};
 use crate::tensor::{T, dims, permute, scale};
 
 /// Inference, or training with its source of random masks.
@@ -82,14 +83,15 @@ impl Inputs {
     }
 }
 
-/// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have shapes that it takes.  The error is a
-/// reason without a place.
+/// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have
+/// shapes that it takes; and, if it is a batch norm, what follows it.  The error is a reason without a place.
 pub(crate) fn apply(
     node_idx: usize,
     op: &Op,
     inputs: Vec<T>,
     mode: &mut Mode<'_>,
     operands: Operands,
+    then: Then,
     device: &DispatchDevice,
 ) -> Result<T, String> {
     let mut x = Inputs(inputs.into_iter());
@@ -105,18 +107,18 @@ pub(crate) fn apply(
         }
         Op::BatchNorm { eps, momentum } => {
             let (input, parameters) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
-            norm::batch_norm(node_idx, input, parameters, *eps, *momentum, mode)
+            norm::batch_norm(node_idx, input, parameters, [*eps, *momentum], mode, then)
         }
         Op::LayerNorm { eps } => custom::layer_norm(x.take(), x.take(), x.take(), *eps),
         Op::Relu => custom::relu(x.take()),
         Op::Clip { min, max } => custom::clip(x.take(), *min, *max),
         Op::Silu => custom::silu(x.take()),
         Op::Gelu { tanh } => custom::gelu(x.take(), *tanh),
-        Op::Sigmoid => B::sigmoid(x.take()),
+        Op::Sigmoid => arithmetic::by_pixel([x.take()], |[x]| B::sigmoid(x)),
         Op::Tanh => B::float_tanh(x.take()),
         Op::Softmax { axis } => custom::softmax(x.take(), *axis),
         Op::MaxPool2d { kernel, stride, padding, ceil_mode } => {
-            B::max_pool2d(x.take(), *kernel, *stride, *padding, [1, 1], *ceil_mode)
+            custom::max_pool2d(x.take(), *kernel, *stride, *padding, *ceil_mode)
         }
         Op::AvgPool2d { kernel, stride, padding, ceil_mode, count_include_pad } => {
             B::avg_pool2d(x.take(), *kernel, *stride, *padding, *count_include_pad, *ceil_mode)

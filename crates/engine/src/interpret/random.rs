@@ -6,6 +6,7 @@ use headstart_core::Rng;
 use headstart_kernels::dropout::Dropout;
 
 use super::Mode;
+use super::arithmetic::by_pixel;
 use crate::custom;
 use crate::tensor::{T, dims, from_f32};
 
@@ -36,7 +37,7 @@ fn drop_some(x: T, shape: &[usize], p: f64, mode: &mut Mode<'_>, device: &Dispat
         return x;
     }
     let mask = mask(shape.iter().product(), p, rng);
-    B::float_mul(x, from_f32(shape, mask, device))
+    by_pixel([x, from_f32(shape, mask, device)], |[x, mask]| B::float_mul(x, mask))
 }
 
 fn mask(n: usize, p: f64, rng: &mut Rng) -> Vec<f32> {

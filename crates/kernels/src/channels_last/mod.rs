@@ -21,6 +21,7 @@ mod rounding;
 #[cfg(test)]
 mod tests;
 mod tile;
+pub mod training;
 mod vector;
 mod view;
 mod winograd;

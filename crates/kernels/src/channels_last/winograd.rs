@@ -23,13 +23,13 @@ use crate::gemm::Shared;
 use crate::{Activation, Floats, Isa, Precision, Window};
 
 /// Side of a tile of the image, and of what is made of it.
-const SIDE: usize = 6;
-const OUT: usize = 4;
+pub(super) const SIDE: usize = 6;
+pub(super) const OUT: usize = 4;
 /// Positions of a transformed tile.
-const POSITIONS: usize = SIDE * SIDE;
+pub(super) const POSITIONS: usize = SIDE * SIDE;
 /// Polynomials are evaluated at 0, ±`P`, ±`Q` and ∞.  Powers of both, and their products, are exact in f32.
-const P: f32 = 0.75;
-const Q: f32 = 1.5;
+pub(super) const P: f32 = 0.75;
+pub(super) const Q: f32 = 1.5;
 
 /// A convolution by 3×3 filters that knows where it reads and writes.
 #[derive(Debug)]
@@ -317,6 +317,7 @@ macro_rules! six {
         ]
     };
 }
+pub(super) use six;
 
 by_isa! {
     /// `Bᵀ·d·B` of one tile, channel by channel, a row at each of 36 places in `to`, `stride` apart.
@@ -360,7 +361,7 @@ unsafe fn transform_any<V: Vector>(from: &[*const f32; POSITIONS], c: usize, to:
 
 /// `Bᵀ·d`.
 #[inline(always)]
-unsafe fn inner<V: Vector>(d: [V; SIDE]) -> [V; SIDE] {
+pub(super) unsafe fn inner<V: Vector>(d: [V; SIDE]) -> [V; SIDE] {
     // SAFETY: by the caller.
     unsafe {
         let splat = |v: f32| V::splat(v);
@@ -443,7 +444,7 @@ unsafe fn finish_any<V: Vector>(
 
 /// `Aᵀ·m`.
 #[inline(always)]
-unsafe fn outer<V: Vector>(m: [V; SIDE]) -> [V; OUT] {
+pub(super) unsafe fn outer<V: Vector>(m: [V; SIDE]) -> [V; OUT] {
     // SAFETY: by the caller.
     unsafe {
         let splat = |v: f32| V::splat(v);

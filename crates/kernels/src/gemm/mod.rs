@@ -27,7 +27,7 @@ pub use epilogue::{Bias, Epilogue};
 pub use matrix::Matrix;
 pub(crate) use pack::{Lines, Strided, interleave};
 
-use crate::Isa;
+use crate::{Isa, Precision};
 use block::{Block, NC, compute};
 use kernel::Kernel;
 
@@ -72,6 +72,11 @@ pub enum Operands {
 }
 
 impl Operands {
+    /// Whether products are of pairs of bf16, by instructions of this machine.
+    pub(crate) fn in_pairs(self) -> bool {
+        self == Operands::Bf16 && Precision::Bf16.is_accelerated()
+    }
+
     fn kernel(self) -> Kernel {
         match self {
             Operands::F32 => Kernel::of(Isa::best()),

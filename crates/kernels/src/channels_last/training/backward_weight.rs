@@ -1,0 +1,163 @@
+//! The gradient of a convolution with respect to its weight: a product of the result's gradient with what was read, summed
+//! over positions.
+//!
+//! With channels last, both factors are packed by copying runs of channels.  Small gradients are summed in parts, one after the
+//! other in the end; how many depends on the shape alone.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::Winograd;
+use super::rows::{Images, Reads};
+use super::runs;
+use super::scratch::Scratch;
+use super::winograd_weight;
+use crate::Window;
+use crate::gemm::{self, Epilogue, Operands, Shared, Strided, product};
+use crate::simd::widest;
+
+/// Elements of a gradient that is summed in parts.
+const SMALL: usize = 1 << 16;
+/// Parts at most, and positions of one at least.
+const PARTS: usize = 16;
+const POSITIONS: usize = 768;
+
+/// Gradient with respect to the weight, `[o, c, kh, kw]`, from `x [n, h, w, c]` and the gradient of the result,
+/// `grad [n, oh, ow, o]`.
+///
+/// ```
+/// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
+/// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
+/// let mut dw = [0.0; 2];
+/// training::backward_weight(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &mut dw);
+/// assert_eq!(dw, [13.0, 24.0]);
+/// ```
+pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], dw: &mut [f32]) {
+    let (o, [oh, ow]) = (d.filters(dw.len()), d.out());
+    assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
+    assert_eq!(grad.len(), d.n * o * oh * ow, "elements of the gradient");
+    if Winograd::pays(d, o) && d.n > 0 {
+        return winograd_weight::backward_weight(d, o, x, grad, dw);
+    }
+    let runs = runs(d);
+    let images = Images { data: x, size: d.size, channels: d.c };
+    let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
+    let (positions, lines) = (d.n * oh * ow, d.c * d.taps());
+    let parts = if dw.len() > SMALL { 1 } else { (positions / POSITIONS).clamp(1, PARTS) };
+    let sum = |part: usize, to: &mut [f32], in_parallel: bool| {
+        let range = part * positions / parts..(part + 1) * positions / parts;
+        let left = Strided { data: &grad[range.start * o..], line: 1, step: o };
+        let right = Patches { reads: &reads, first: range.start };
+        let (size, to) = ([o, lines, range.len()], Shared::new(to));
+        // SAFETY: `to` is [o, lines], and this product alone writes it.
+        unsafe {
+            product(operands, &left, &right, size, to, lines, false, &Epilogue::default(), in_parallel);
+        }
+    };
+    if parts == 1 && d.taps() == 1 {
+        return sum(0, dw, true);
+    }
+    let len = dw.len();
+    let mut made = Scratch::new(parts * len);
+    match parts {
+        1 => sum(0, &mut made, true),
+        _ => made
+            .par_chunks_exact_mut(len)
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(part, to)| sum(part, to, false)),
+    }
+    // `[parts, o, taps, c]` to `[o, c, taps]`.
+    dw.par_chunks_exact_mut(lines).enumerate().for_each(|(o, to)| {
+        let (total, rest) = (o * lines..(o + 1) * lines, len);
+        widest(|| {
+            let mut of_filter = made[total.clone()].to_vec();
+            for part in 1..parts {
+                let from = &made[part * rest..][total.clone()];
+                of_filter.iter_mut().zip(from).for_each(|(t, v)| *t += v);
+            }
+            for (tap, channels) in of_filter.chunks_exact(d.c).enumerate() {
+                to[tap..].iter_mut().step_by(d.taps()).zip(channels).for_each(|(to, v)| *to = *v);
+            }
+        });
+    });
+}
+
+/// Lines are `(tap, channel)`, steps are positions from `first` on.
+struct Patches<'a> {
+    reads: &'a Reads<'a>,
+    first: usize,
+}
+
+/// Lines of the widest panel, and with it the most runs.
+const WIDTH: usize = 48;
+
+/// Lines of a panel that are read from one run of pixels: `lines` of the run, from line `to` of the panel on.
+#[derive(Clone, Copy, Default)]
+struct Piece {
+    at: [isize; 2],
+    lines: [usize; 2],
+    to: usize,
+}
+
+impl gemm::Lines for Patches<'_> {
+    fn pack(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]) {
+        let Images { data, size: [h, w], channels } = self.reads.images;
+        let (mut pieces, mut n_pieces, mut start) = ([Piece::default(); WIDTH], 0, 0);
+        for run in self.reads.runs {
+            let end = start + run.len * channels;
+            let (from, until) = (start.max(first), end.min(first + n));
+            if from < until {
+                pieces[n_pieces] =
+                    Piece { at: run.at, lines: [from - start, until - start], to: from - first };
+                n_pieces += 1;
+            }
+            start = end;
+        }
+        let [grid_h, grid_w] = self.reads.grid;
+        let [mut image, mut i, mut j] = self.reads.at(self.first + k.start);
+        widest(|| {
+            for to in to.chunks_exact_mut(width).take(k.len()) {
+                let (y, x) = ((i * self.reads.step[0]) as isize, (j * self.reads.step[1]) as isize);
+                for Piece { at, lines: [from, until], to: line } in &pieces[..n_pieces] {
+                    let (y, x) = (y + at[0], x + at[1]);
+                    let to = &mut to[*line..line + until - from];
+                    // Lines of the run whose pixels lie in the image.
+                    let inside = |pixel: isize| (pixel - x).max(0) as usize * channels;
+                    let (lo, hi) = (inside(0).clamp(*from, *until), inside(w as isize).clamp(*from, *until));
+                    if y < 0 || y >= h as isize || lo >= hi {
+                        to.fill(0.0);
+                        continue;
+                    }
+                    let at = ((image * h + y as usize) * w) as isize * channels as isize
+                        + x * channels as isize
+                        + lo as isize;
+                    let row = &data[at as usize..][..hi - lo];
+                    if hi - lo < to.len() {
+                        to.fill(0.0);
+                    }
+                    copy(row, &mut to[lo - from..hi - from]);
+                }
+                j += 1;
+                if j == grid_w {
+                    (j, i) = (0, i + 1);
+                    if i == grid_h {
+                        (i, image) = (0, image + 1);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Copies a run; where the compiler knows how long it is, it calls no function.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    let (from16, from1) = from.as_chunks::<16>();
+    let (to16, to1) = to.as_chunks_mut::<16>();
+    to16.iter_mut().zip(from16).for_each(|(to, from)| *to = *from);
+    if !to1.is_empty() {
+        to1.iter_mut().zip(from1).for_each(|(to, from)| *to = *from);
+    }
+}

@@ -1,0 +1,162 @@
+//! Convolutions of networks that learn, on whole images `[n, height, width, channels]`, and their backward passes.
+//!
+//! ```text
+//! y[n,i,j,o]  = Σ_cab w[o,c,a,b]·x[n, i·s + a·d − top, j·s + b·d − left, c] + bias[o]
+//! dx[n,·,·,c] = Σ_oab w[o,c,a,b]·g[n,i,j,o]      at the pixels that were read
+//! dw[o,c,a,b] = Σ_nij x[n, …, c]·g[n,i,j,o]
+//! ```
+//!
+//! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  Filters of
+//! 3×3 and stride 1 go by Winograd's way, forward and backward; others by products of gathered rows, of which the gradient of
+//! `x` has one for every phase of the stride, with the taps that reach it, so that nothing is multiplied with zeros.
+
+mod add;
+mod backward_weight;
+mod deep;
+mod depthwise;
+mod panels;
+mod pool;
+mod rows;
+mod scratch;
+#[cfg(test)]
+mod tests;
+mod transformed;
+mod winograd;
+mod winograd_weight;
+
+use super::Winograd;
+use crate::Window;
+use crate::gemm::{Operands, Shared};
+
+pub use add::{add, interleave};
+pub use backward_weight::backward_weight;
+pub use depthwise::{depthwise, depthwise_backward_data, depthwise_backward_weight};
+use panels::{Lines, Panels};
+pub use pool::{global_mean, global_mean_backward, max_pool, max_pool_backward};
+use rows::{Images, Reads, Run, Target, multiply};
+use transformed::Filters;
+use winograd::convolve;
+
+/// `y [n, oh, ow, o]` of `x [n, h, w, c]`, `weight [o, c, kh, kw]` and `bias? [o]`.
+///
+/// ```
+/// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
+/// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
+/// let mut y = [0.0; 2];
+/// training::forward(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], Some(&[0.5]), &mut y);
+/// assert_eq!(y, [12.5, 34.5]);
+/// ```
+pub fn forward(
+    d: &Window,
+    operands: Operands,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let (o, [oh, ow]) = (d.filters(weight.len()), d.out());
+    assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
+    assert_eq!(y.len(), d.n * o * oh * ow, "elements of y");
+    if y.is_empty() {
+        return;
+    }
+    let images = Images { data: x, size: d.size, channels: d.c };
+    if by_winograd(d, o, operands) {
+        let filters = Filters::forward(weight, [o, d.c]);
+        let [top, left, ..] = d.padding;
+        return convolve(images, d.n, [top, left], &filters, bias, [oh, ow], y);
+    }
+    let taps: Vec<usize> = (0..d.taps()).collect();
+    let lines = Lines { weight, n: o, line: d.c * d.taps(), channels: d.c, step: d.taps(), taps: &taps };
+    let panels = Panels::pack(&lines, operands);
+    let runs = runs(d);
+    let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
+    let target = Target { to: Shared::new(y), first: 0, image: oh * ow * o, row: ow * o, pixel: o };
+    // SAFETY: the target is y, which has the size of the grid.
+    unsafe { multiply(&reads, &panels, bias, target, operands) };
+}
+
+/// Whether Winograd's way is the faster one.  Where it must transform filters for few tiles, pairs of bf16 are.
+fn by_winograd(d: &Window, o: usize, operands: Operands) -> bool {
+    let tiles = d.n * d.out().map(|n| n.div_ceil(4)).iter().product::<usize>();
+    Winograd::pays(d, o) && !(operands.in_pairs() && deep::pays(tiles, [o, d.c]))
+}
+
+/// What a window reads at each position.
+fn runs(d: &Window) -> Vec<Run> {
+    let ([kh, kw], [top, left, ..], [d_y, d_x]) = (d.kernel, d.padding, d.dilation);
+    let at = |a: usize, b: usize| [(a * d_y) as isize - top as isize, (b * d_x) as isize - left as isize];
+    // Where taps are neighbours, so are the pixels of a row.
+    let rows = (0..kh).map(|a| Run { at: at(a, 0), len: kw });
+    if d_x == 1 || kw == 1 {
+        return rows.collect();
+    }
+    (0..kh * kw).map(|t| Run { at: at(t / kw, t % kw), len: 1 }).collect()
+}
+
+/// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, o]`.
+///
+/// ```
+/// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
+/// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
+/// let mut dx = [0.0; 4];
+/// training::backward_data(&d, Operands::F32, &[10.0, 1.0], &[1.0, 2.0], &mut dx);
+/// assert_eq!(dx, [10.0, 1.0, 20.0, 2.0]);
+/// ```
+pub fn backward_data(d: &Window, operands: Operands, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
+    let (o, [oh, ow], [h, w]) = (d.filters(weight.len()), d.out(), d.size);
+    assert_eq!(dx.len(), d.n * d.x_len(), "elements of x");
+    assert_eq!(grad.len(), d.n * o * oh * ow, "elements of the gradient");
+    if dx.is_empty() {
+        return;
+    }
+    let images = Images { data: grad, size: [oh, ow], channels: o };
+    let turned = Window { c: o, size: [oh, ow], padding: d.padding.map(|p| 2usize.saturating_sub(p)), ..*d };
+    if d.padding.iter().all(|&p| p <= 2) && by_winograd(d, o, operands) && turned.out() == d.size {
+        let filters = Filters::backward(weight, [o, d.c]);
+        let [top, left, ..] = turned.padding;
+        return convolve(images, d.n, [top, left], &filters, None, d.size, dx);
+    }
+    let phases = |axis: usize| (0..d.stride[axis]).filter(move |&r| r < d.size[axis]);
+    let taps_y: Vec<_> = phases(0).map(|r| taps(d, 0, r)).collect();
+    let taps_x: Vec<_> = phases(1).map(|r| taps(d, 1, r)).collect();
+    if taps_y.iter().chain(&taps_x).any(Vec::is_empty) {
+        dx.fill(0.0);
+    }
+    let to = Shared::new(dx);
+    for (r_y, taps_y) in taps_y.iter().enumerate() {
+        for (r_x, taps_x) in taps_x.iter().enumerate() {
+            let both = || taps_y.iter().flat_map(|y| taps_x.iter().map(move |x| (y, x)));
+            let read: Vec<usize> = both().map(|(y, x)| y.0 * d.kernel[1] + x.0).collect();
+            if read.is_empty() {
+                continue;
+            }
+            let runs: Vec<Run> = both().map(|(y, x)| Run { at: [y.1, x.1], len: 1 }).collect();
+            let (line, step) = (d.taps(), d.c * d.taps());
+            let panels =
+                Panels::pack(&Lines { weight, n: d.c, line, channels: o, step, taps: &read }, operands);
+            let grid = [(h - r_y).div_ceil(d.stride[0]), (w - r_x).div_ceil(d.stride[1])];
+            let reads = Reads { images, n: d.n, grid, step: [1, 1], runs: &runs };
+            let target = Target {
+                to,
+                first: (r_y * w + r_x) * d.c,
+                image: d.x_len(),
+                row: d.stride[0] * w * d.c,
+                pixel: d.stride[1] * d.c,
+            };
+            // SAFETY: the grid has every pixel of this phase of dx.
+            unsafe { multiply(&reads, &panels, None, target, operands) };
+        }
+    }
+}
+
+/// The taps that read phase `r` of an axis, and how far from it their rows of the result lie: row `y = s·u + r` of `x` was read
+/// by tap `a` at row `u + (r + top − a·d)/s`, if that is an integer.
+fn taps(d: &Window, axis: usize, r: usize) -> Vec<(usize, isize)> {
+    let (s, step, pad) = (d.stride[axis] as isize, d.dilation[axis] as isize, d.padding[axis] as isize);
+    let of = |a: usize| {
+        let distance = r as isize + pad - a as isize * step;
+        (distance % s == 0).then_some((a, distance / s))
+    };
+    (0..d.kernel[axis]).filter_map(of).collect()
+}

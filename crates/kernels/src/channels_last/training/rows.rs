@@ -1,0 +1,238 @@
+//! Products of what a filter reads at every position with packed weights.
+//!
+//! Positions are taken in blocks.  What is read at a position is gathered into a row of the block, unless it is one run of
+//! memory already, as for filters of one tap; so edges, strides and rounding to bf16 cost a copy a block, and a tile
+//! reads a pointer a position.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::tile::{self, ROWS_MAX, Segment, Tile};
+use super::panels::Panels;
+use super::scratch::on_thread;
+use crate::gemm::{Operands, Shared};
+use crate::precision::bf16_bits;
+use crate::simd::widest;
+use crate::{Floats, Isa, Precision};
+
+/// Images `[n, height, width, channels]`.
+#[derive(Clone, Copy)]
+pub(super) struct Images<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) size: [usize; 2],
+    pub(super) channels: usize,
+}
+
+/// Pixels next to each other that are read at a position, from where that lies: `[y, x]` and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) at: [isize; 2],
+    pub(super) len: usize,
+}
+
+/// What is read of images at each position `(i, j)` of a grid: runs from pixel `(i·step, j·step)` on; what lies outside is 0.
+pub(super) struct Reads<'a> {
+    pub(super) images: Images<'a>,
+    pub(super) n: usize,
+    pub(super) grid: [usize; 2],
+    pub(super) step: [usize; 2],
+    pub(super) runs: &'a [Run],
+}
+
+/// Where the results of a position go: those of `(i, j)` of an image lie at `first + image·n + i·row + j·pixel`.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) to: Shared,
+    pub(super) first: usize,
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+}
+
+/// Elements of the rows of a block: a third of the second cache.
+const BLOCK: usize = 1 << 16;
+/// Steps of a slice of the sum at most.
+const STEPS: usize = 1280;
+/// Positions of the largest block.
+const POSITIONS: usize = 128;
+
+/// Writes the product of what is read with the panels, and adds a bias.
+///
+/// # Safety
+/// The target can be written at every position by nobody else, as many numbers as the panels have lines.
+pub(super) unsafe fn multiply(
+    reads: &Reads<'_>,
+    panels: &Panels,
+    bias: Option<&[f32]>,
+    target: Target,
+    operands: Operands,
+) {
+    let positions = reads.n * reads.grid[0] * reads.grid[1];
+    let bias = bias.map(|bias| Floats::padded(bias, bias.len().next_multiple_of(64)));
+    let tasks = 3 * rayon::current_num_threads();
+    let most = (BLOCK / panels.steps()).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, POSITIONS);
+    let len = positions.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, most);
+    let down = positions.div_ceil(len);
+    let across = tasks.div_ceil(down.max(1)).min(panels.len());
+    (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
+        let (i, j) = (task / across, task % across);
+        let some = j * panels.len() / across..(j + 1) * panels.len() / across;
+        let block = Block { reads, panels, bias: bias.as_deref(), target, operands };
+        // SAFETY: by the caller; no two tasks share a result.
+        unsafe { block.compute(i * len..((i + 1) * len).min(positions), some) };
+    });
+}
+
+struct Block<'a> {
+    reads: &'a Reads<'a>,
+    panels: &'a Panels,
+    bias: Option<&'a [f32]>,
+    target: Target,
+    operands: Operands,
+}
+
+impl Block<'_> {
+    /// # Safety
+    /// As [`multiply`], for these positions and panels.
+    unsafe fn compute(&self, positions: Range<usize>, panels: Range<usize>) {
+        let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
+        let in_place = self.operands == Operands::F32 && self.reads.is_in_place();
+        let pitch = match (in_place, in_pairs) {
+            (true, _) => 0,
+            (false, false) => steps,
+            (false, true) => steps.div_ceil(2),
+        };
+        on_thread(pitch * positions.len(), |rows| {
+            let mut a = [std::ptr::null::<f32>(); POSITIONS];
+            let mut c = [std::ptr::null_mut::<f32>(); POSITIONS];
+            for (i, position) in positions.clone().enumerate() {
+                let at = self.reads.at(position);
+                // SAFETY: by the caller.
+                c[i] = unsafe { self.target.at(at) };
+                if in_place {
+                    a[i] = self.reads.first(at).as_ptr();
+                    continue;
+                }
+                let row = &mut rows[i * pitch..][..pitch];
+                a[i] = row.as_ptr();
+                match self.operands {
+                    Operands::F32 => self.reads.gather(at, row, |from, to| to.copy_from_slice(from)),
+                    Operands::Bf16 if in_pairs => {
+                        // SAFETY: two bf16 for every f32, of which the last may be beyond the steps.
+                        let row = unsafe {
+                            std::slice::from_raw_parts_mut(row.as_mut_ptr().cast::<u16>(), 2 * pitch)
+                        };
+                        row[steps..].fill(0);
+                        self.reads.gather(at, &mut row[..steps], |from, to| {
+                            widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
+                        });
+                    }
+                    Operands::Bf16 => self.reads.gather(at, row, |from, to| {
+                        let round = |v: f32| f32::from_bits(bf16_bits(v) << 16);
+                        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = round(v)));
+                    }),
+                }
+            }
+            // SAFETY: rows hold as many steps as the panels have; the rest by the caller.
+            unsafe { self.tiles(&a[..positions.len()], &c, panels) };
+        });
+    }
+
+    /// # Safety
+    /// Every `a` holds the steps of a position, and the results can be written at every `c`.
+    unsafe fn tiles(&self, a: &[*const f32], c: &[*mut f32; POSITIONS], panels: Range<usize>) {
+        let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
+        let slice = steps.div_ceil(steps.div_ceil(STEPS)).next_multiple_of(8);
+        let isa = Isa::best();
+        for start in (0..steps).step_by(slice) {
+            let end = (start + slice).min(steps);
+            let (precision, a_word) = if in_pairs { (Precision::Bf16, 2) } else { (Precision::F32, 1) };
+            let segments = [Segment { offset: start / a_word, len: (end - start).div_ceil(a_word) }];
+            for panel in panels.clone() {
+                let range = self.panels.range(panel);
+                let bias = self.bias.filter(|_| end == steps).map(|bias| bias[range.start..].as_ptr());
+                for i in (0..a.len()).step_by(tile::rows(isa)) {
+                    let rows = i..(i + tile::rows(isa)).min(a.len());
+                    let tile = Tile {
+                        a: &a[rows.clone()],
+                        steps: &[],
+                        segments: &segments,
+                        b: self.panels.panel(panel, start).as_ptr(),
+                        scales: std::ptr::null(),
+                        sums: std::ptr::null(),
+                        c: &c[rows],
+                        residual: None,
+                        first: range.start,
+                        bias: bias.unwrap_or(std::ptr::null()),
+                        cols: range.len(),
+                        add: start > 0,
+                        clamp: bias.map(|_| [f32::NEG_INFINITY, f32::INFINITY]),
+                    };
+                    // SAFETY: by the caller; a panel has a number of every line for every step, and a bias is padded.
+                    unsafe { tile::compute(isa, precision, &tile) };
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Reads<'a> {
+    /// Whether what is read at a position is one run of the image.
+    fn is_in_place(&self) -> bool {
+        let inside = |i: usize| (self.grid[i] - 1) * self.step[i] < self.images.size[i];
+        matches!(self.runs, [Run { at: [0, 0], len: 1 }]) && inside(0) && inside(1)
+    }
+
+    /// Image, row and column of a position.
+    pub(super) fn at(&self, position: usize) -> [usize; 3] {
+        let [h, w] = self.grid;
+        [position / (h * w), position / w % h, position % w]
+    }
+
+    /// The image from where a position lies on.
+    fn first(&self, [image, i, j]: [usize; 3]) -> &'a [f32] {
+        let Images { data, size: [h, w], channels } = self.images;
+        &data[((image * h + i * self.step[0]) * w + j * self.step[1]) * channels..][..channels]
+    }
+
+    /// Calls `put` for every run of a position with what lies in the image; what lies outside becomes 0.
+    #[inline(always)]
+    pub(super) fn gather<E: Copy + Default>(
+        &self,
+        [image, i, j]: [usize; 3],
+        row: &mut [E],
+        put: impl Fn(&[f32], &mut [E]),
+    ) {
+        let Images { data, size: [h, w], channels } = self.images;
+        let mut rest = row;
+        for run in self.runs {
+            let (to, behind) = std::mem::take(&mut rest).split_at_mut(run.len * channels);
+            rest = behind;
+            let y = (i * self.step[0]) as isize + run.at[0];
+            let x = (j * self.step[1]) as isize + run.at[1];
+            if y < 0 || y >= h as isize {
+                to.fill(E::default());
+                continue;
+            }
+            let before = (-x).clamp(0, run.len as isize) as usize;
+            let end = (w as isize - x).clamp(before as isize, run.len as isize) as usize;
+            to[..before * channels].fill(E::default());
+            to[end * channels..].fill(E::default());
+            if end > before {
+                let start = ((image * h + y as usize) * w + (x + before as isize) as usize) * channels;
+                let len = (end - before) * channels;
+                put(&data[start..start + len], &mut to[before * channels..][..len]);
+            }
+        }
+    }
+}
+
+impl Target {
+    /// # Safety
+    /// The position lies in the target.
+    unsafe fn at(&self, [image, i, j]: [usize; 3]) -> *mut f32 {
+        // SAFETY: by the caller.
+        unsafe { self.to.at(self.first + image * self.image + i * self.row + j * self.pixel) }
+    }
+}

@@ -1,0 +1,181 @@
+//! Convolutions and their gradients against their definition in f64, with channels last.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::numbers;
+
+/// Calls `f(index of x, index of weight, index of y)` for every product of the definition.
+fn products(d: &Window, filters: usize, mut f: impl FnMut(usize, usize, usize)) {
+    let ([oh, ow], [h, w], [kh, kw]) = (d.out(), d.size, d.kernel);
+    for y in 0..d.n * filters * oh * ow {
+        let (n, i, j, o) = (y / (filters * oh * ow), y / filters / ow % oh, y / filters % ow, y % filters);
+        for t in 0..d.c * kh * kw {
+            let (c, a, b) = (t / (kh * kw), t / kw % kh, t % kw);
+            let row = (i * d.stride[0] + a * d.dilation[0]).checked_sub(d.padding[0]);
+            let col = (j * d.stride[1] + b * d.dilation[1]).checked_sub(d.padding[1]);
+            if let (Some(row), Some(col)) = (row, col)
+                && row < h
+                && col < w
+            {
+                f(((n * h + row) * w + col) * d.c + c, o * d.c * kh * kw + t, y);
+            }
+        }
+    }
+}
+
+/// Winograd's rounding is measured by all of a result's numbers, since its transforms add the largest of them.
+fn close(name: &str, got: &[f32], want: &[f64], tolerance: f64) {
+    let square = want.iter().map(|v| v * v).sum::<f64>() / want.len().max(1) as f64;
+    let worst = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+    assert!(worst <= tolerance * (1.0 + square.sqrt()), "{name}: off by {worst}");
+    assert!(got.iter().all(|v| v.is_finite()), "{name} is written everywhere");
+}
+
+/// All three passes; `tolerance` in units of what is typical of a result.
+fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
+    let [oh, ow] = d.out();
+    let round = |v: Vec<f32>| -> Vec<f32> {
+        // Factors that bf16 holds have the products of f32.
+        v.into_iter()
+            .map(|v| if operands == Operands::Bf16 { (v * 64.0).round() / 64.0 } else { v })
+            .collect()
+    };
+    let (x, w) = (round(numbers(d.n * d.x_len(), 1)), round(numbers(o * d.c * d.taps(), 2)));
+    let (g, bias) = (round(numbers(d.n * o * oh * ow, 3)), numbers(o, 4));
+    let nan = |n: usize| vec![f32::NAN; n];
+    let (mut y, mut dx, mut dw) = (nan(g.len()), nan(x.len()), nan(w.len()));
+    forward(d, operands, &x, &w, Some(&bias), &mut y);
+    backward_data(d, operands, &w, &g, &mut dx);
+    backward_weight(d, operands, &x, &g, &mut dw);
+    let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+    want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % o]));
+    products(d, o, |xi, wi, yi| {
+        want[0][yi] += f64::from(x[xi]) * f64::from(w[wi]);
+        want[1][xi] += f64::from(w[wi]) * f64::from(g[yi]);
+        want[2][wi] += f64::from(x[xi]) * f64::from(g[yi]);
+    });
+    let d = format!("{d:?} with {o} filters, {operands:?}");
+    for (name, got, want) in [("y", y, &want[0]), ("dx", dx, &want[1]), ("dw", dw, &want[2])] {
+        close(&format!("{name} of {d}"), &got, want, tolerance);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_window_is_its_definition(
+        n in 1..3usize,
+        c in prop_oneof![1..5usize, Just(16), Just(33)],
+        o in prop_oneof![1..5usize, Just(16), Just(49), Just(70)],
+        size in [1..11usize, 1..11usize],
+        kernel in [1..5usize, 1..5usize],
+        stride in [1..4usize, 1..4usize],
+        dilation in [1..3usize, 1..3usize],
+        padding in [0..3usize, 0..3, 0..3, 0..3],
+        bf16 in any::<bool>(),
+    ) {
+        let d = Window { n, c, size, kernel, stride, dilation, padding };
+        let padded = d.padded();
+        prop_assume!((0..2).all(|i| padded[i] > (kernel[i] - 1) * dilation[i]));
+        check(&d, o, if bf16 { Operands::Bf16 } else { Operands::F32 }, 1e-5);
+    }
+
+    #[test]
+    fn winograd_is_its_definition(
+        n in 1..4usize,
+        c in 32..50usize,
+        o in 32..100usize,
+        size in [3..14usize, 3..14usize],
+        padding in [0..3usize, 0..3, 0..3, 0..3],
+    ) {
+        let d = Window { n, c, size, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding };
+        check(&d, o, Operands::F32, 3e-5);
+    }
+}
+
+/// Sums that are cut into slices and parts.
+#[test]
+fn long_sums_are_their_definition() {
+    let of =
+        |n, c, size, kernel| Window { n, c, size, kernel, stride: [2, 2], dilation: [1, 1], padding: [1; 4] };
+    check(&of(1, 300, [5, 5], [3, 3]), 20, Operands::F32, 1e-5);
+    check(&of(1, 301, [5, 5], [3, 3]), 20, Operands::Bf16, 1e-5);
+    check(&of(2, 3, [60, 61], [7, 7]), 8, Operands::F32, 1e-5);
+    check(&of(1, 90, [7, 7], [3, 3]), 90, Operands::F32, 1e-5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn depthwise_is_its_definition(
+        n in 1..3usize,
+        c in prop_oneof![1..5usize, Just(16), Just(35)],
+        size in [1..14usize, 1..24usize],
+        kernel in [1..6usize, 1..6usize],
+        stride in [1..4usize, 1..4usize],
+        dilation in [1..3usize, 1..3usize],
+        padding in [0..3usize, 0..3, 0..3, 0..3],
+    ) {
+        let d = Window { n, c, size, kernel, stride, dilation, padding };
+        let padded = d.padded();
+        prop_assume!((0..2).all(|i| padded[i] > (kernel[i] - 1) * dilation[i]));
+        let [oh, ow] = d.out();
+        let (x, w) = (numbers(n * d.x_len(), 1), numbers(c * d.taps(), 2));
+        let (g, bias) = (numbers(n * c * oh * ow, 3), numbers(c, 4));
+        let nan = |n: usize| vec![f32::NAN; n];
+        let (mut y, mut dx, mut dw) = (nan(g.len()), nan(x.len()), nan(w.len()));
+        depthwise(&d, &x, &w, Some(&bias), &mut y);
+        depthwise_backward_data(&d, &w, &g, &mut dx);
+        depthwise_backward_weight(&d, &x, &g, &mut dw);
+        let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+        want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % c]));
+        // Every channel is an image of its own.
+        products(&Window { c: 1, ..d }, 1, |xi, wi, yi| {
+            for channel in 0..c {
+                let (xi, wi, yi) = (xi * c + channel, channel * d.taps() + wi, yi * c + channel);
+                want[0][yi] += f64::from(x[xi] * w[wi]);
+                want[1][xi] += f64::from(w[wi] * g[yi]);
+                want[2][wi] += f64::from(x[xi] * g[yi]);
+            }
+        });
+        for (name, got, want) in [("y", y, &want[0]), ("dx", dx, &want[1]), ("dw", dw, &want[2])] {
+            close(&format!("{name} of depthwise {d:?}"), &got, want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn max_pool_is_its_definition(
+        n in 1..3usize,
+        c in prop_oneof![1..5usize, Just(70)],
+        size in [3..14usize, 3..14usize],
+        kernel in [2..4usize, 2..4usize],
+        stride in [1..4usize, 1..4usize],
+        padding in [0..2usize, 0..2, 0..2, 0..2],
+    ) {
+        let d = Window { n, c, size, kernel, stride, dilation: [1, 1], padding };
+        let [oh, ow] = d.out();
+        // Few values, so that windows have several of the largest.
+        let x: Vec<f32> = numbers(n * d.x_len(), 1).iter().map(|v| (v * 3.0).round()).collect();
+        let g = numbers(n * oh * ow * c, 2);
+        let (mut y, mut at) = (vec![f32::NAN; g.len()], vec![0; g.len()]);
+        let mut dx = vec![f32::NAN; x.len()];
+        max_pool(&d, [oh, ow], &x, &mut y, &mut at);
+        max_pool_backward(&d, [oh, ow], &at, &g, &mut dx);
+        let (mut y_want, mut from) = (vec![f32::NEG_INFINITY; y.len()], vec![0; y.len()]);
+        products(&Window { c: 1, ..d }, 1, |xi, _, yi| {
+            for channel in 0..c {
+                let (xi, yi) = (xi * c + channel, yi * c + channel);
+                if x[xi] > y_want[yi] {
+                    (y_want[yi], from[yi]) = (x[xi], xi);
+                }
+            }
+        });
+        let mut dx_want = vec![0.0f64; x.len()];
+        from.iter().zip(&g).for_each(|(&xi, &g)| dx_want[xi] += f64::from(g));
+        prop_assert_eq!(y, y_want);
+        close(&format!("dx of pool {d:?}"), &dx, &dx_want, 1e-6);
+    }
+}

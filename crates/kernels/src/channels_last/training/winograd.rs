@@ -1,0 +1,267 @@
+//! Winograd's F(4×4, 3×3) of [`super::super::Winograd`] for a step of training: filters are transformed anew every time, for
+//! the gradient of the image turned by half a turn, and what lies outside of an image is read as zeros.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::tile::{self, ROWS_MAX, Segment, Tile};
+use super::super::vector::{Vector, by_isa, lanes};
+use super::super::winograd::{OUT, POSITIONS, SIDE, outer, six, transform};
+use super::deep;
+use super::rows::Images;
+use super::scratch::on_thread;
+use super::transformed::{Filters, Packed};
+use crate::gemm::Shared;
+use crate::{Floats, Isa, Precision};
+
+/// Tiles of a block.
+pub(super) const TILES: usize = 64;
+
+/// `to [n, h, w, o]` of images that begin `pad` rows and columns after what the first filter reads.
+pub(super) fn convolve(
+    images: Images<'_>,
+    n: usize,
+    pad: [usize; 2],
+    filters: &Filters<'_>,
+    bias: Option<&[f32]>,
+    size: [usize; 2],
+    to: &mut [f32],
+) {
+    let o = filters.size[0];
+    assert_eq!(to.len(), n * size[0] * size[1] * o, "elements of the result");
+    let width = lanes(Isa::best());
+    let bias = bias.map(|bias| Floats::padded(bias, o.next_multiple_of(width)));
+    let bias = bias.unwrap_or_else(|| Floats::zeros(o.next_multiple_of(width)));
+    let zeros = Floats::zeros(images.channels);
+    let tiles = Tiles { images, pad, size, zeros: &zeros };
+    let n_tiles = n * tiles.grid().iter().product::<usize>();
+    if deep::pays(n_tiles, filters.size) {
+        return deep::convolve(&tiles, n_tiles, filters, &bias, to);
+    }
+    let filters = &Packed::new(filters);
+    let tasks = 3 * rayon::current_num_threads();
+    let len = n_tiles.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(2 * ROWS_MAX, tiles.block(o));
+    let down = n_tiles.div_ceil(len);
+    let panels = filters.starts.len() - 1;
+    let across = tasks.div_ceil(down).min(panels);
+    let to = Shared::new(to);
+    (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
+        let (i, j) = (task / across, task % across);
+        let panels = j * panels / across..(j + 1) * panels / across;
+        // SAFETY: `to` has every pixel of every image, and no two tasks share one's filters.
+        unsafe { block(&tiles, filters, &bias, to, i * len..((i + 1) * len).min(n_tiles), panels) };
+    });
+}
+
+/// # Safety
+/// Results of these tiles and panels can be written at `to` by this thread alone.
+unsafe fn block(
+    tiles: &Tiles<'_>,
+    filters: &Packed,
+    bias: &[f32],
+    to: Shared,
+    block: Range<usize>,
+    panels: Range<usize>,
+) {
+    let isa = Isa::best();
+    let (c, len) = (tiles.images.channels, block.len());
+    let pitch = c.next_multiple_of(lanes(isa));
+    let [first, end] = [filters.starts[panels.start], filters.starts[panels.end]];
+    let width = end - first;
+    on_thread(POSITIONS * len * (pitch + width), |buffer| {
+        let (inner, products) = buffer.split_at_mut(POSITIONS * len * pitch);
+        for (i, tile) in block.clone().enumerate() {
+            // SAFETY: pixels of an image, or zeros.
+            unsafe { transform(isa, &tiles.pixels(tile), c, &mut inner[i * pitch..], len * pitch) };
+        }
+        for position in 0..POSITIONS {
+            let a = &inner[position * len * pitch..][..len * pitch];
+            let made = &mut products[position * len * width..][..len * width];
+            for panel in panels.clone() {
+                let (b, range) = (filters.panel(panel, position), filters.range(panel));
+                multiply(a, pitch, b, &mut made[range.start - first..], width, len, range.len(), c, false);
+            }
+        }
+        let (o, count) = (filters.size[0], filters.range(panels.end - 1).end - first);
+        for (i, tile) in block.enumerate() {
+            // SAFETY: by the caller.
+            unsafe {
+                tiles.write(tile, &products[i * width..], len * width, &bias[first..], first, count, o, to)
+            };
+        }
+    });
+}
+
+/// `to [tiles, cols] = a [tiles, c]·b [c, cols]`, or `to += a·b`; rows lie `pitch` and `width` apart.
+#[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
+pub(super) fn multiply(
+    a: &[f32],
+    pitch: usize,
+    b: &[f32],
+    to: &mut [f32],
+    width: usize,
+    tiles: usize,
+    cols: usize,
+    c: usize,
+    add: bool,
+) {
+    let isa = Isa::best();
+    let segments = [Segment { offset: 0, len: c }];
+    assert!(
+        a.len() >= (tiles - 1) * pitch + c && to.len() >= (tiles - 1) * width + cols,
+        "rows of a product"
+    );
+    assert!(b.len() >= c * cols.next_multiple_of(lanes(isa)), "a panel");
+    for i in (0..tiles).step_by(tile::rows(isa)) {
+        let rows = tile::rows(isa).min(tiles - i);
+        let (mut from, mut at) = ([std::ptr::null(); ROWS_MAX], [std::ptr::null_mut(); ROWS_MAX]);
+        for r in 0..rows {
+            from[r] = a[(i + r) * pitch..].as_ptr();
+            at[r] = to[(i + r) * width..].as_mut_ptr();
+        }
+        let t = Tile {
+            a: &from[..rows],
+            steps: &[],
+            segments: &segments,
+            b: b.as_ptr(),
+            scales: std::ptr::null(),
+            sums: std::ptr::null(),
+            c: &at[..rows],
+            residual: None,
+            first: 0,
+            bias: std::ptr::null(),
+            cols,
+            add,
+            clamp: None,
+        };
+        // SAFETY: rows and the panel are as long as was just checked.
+        unsafe { tile::compute(isa, Precision::F32, &t) };
+    }
+}
+
+/// The tiles of some images.
+pub(super) struct Tiles<'a> {
+    pub(super) images: Images<'a>,
+    /// Rows and columns that are read before the first.
+    pub(super) pad: [usize; 2],
+    /// Of the results.
+    pub(super) size: [usize; 2],
+    /// A pixel.
+    pub(super) zeros: &'a [f32],
+}
+
+impl Tiles<'_> {
+    /// Rows and columns of tiles of an image.
+    pub(super) fn grid(&self) -> [usize; 2] {
+        self.size.map(|n| n.div_ceil(OUT))
+    }
+
+    /// Tiles of a block at most: what is made of them stays in the second cache while the filters fit there too, or the filters
+    /// are read for many tiles at once.
+    fn block(&self, o: usize) -> usize {
+        let c = self.images.channels;
+        if c * o <= 8192 {
+            (3500 / (c + o)).next_multiple_of(ROWS_MAX).clamp(2 * ROWS_MAX, TILES)
+        } else {
+            TILES
+        }
+    }
+
+    /// Image, row and column of a tile.
+    pub(super) fn at(&self, tile: usize) -> [usize; 3] {
+        let [rows, cols] = self.grid();
+        [tile / (rows * cols), tile / cols % rows, tile % cols]
+    }
+
+    /// Writes `count` filters from `first` on of `o` for a tile, of products that lie `stride` apart by position.
+    ///
+    /// # Safety
+    /// The result `to` has every pixel of every image, and nobody else writes these.
+    #[expect(clippy::too_many_arguments, reason = "a loop's body")]
+    pub(super) unsafe fn write(
+        &self,
+        tile: usize,
+        products: &[f32],
+        stride: usize,
+        bias: &[f32],
+        first: usize,
+        count: usize,
+        o: usize,
+        to: Shared,
+    ) {
+        let ([h, w], [image, row, col]) = (self.size, self.at(tile));
+        let (y, x) = (row * OUT, col * OUT);
+        let size = [OUT.min(h - y), OUT.min(w - x)];
+        // SAFETY: `size` pixels of the result from here on, by the caller.
+        unsafe {
+            let to = to.at(((image * h + y) * w + x) * o + first);
+            finish(Isa::best(), products, stride, bias, count, to, [size, [w * o, o]]);
+        }
+    }
+
+    /// Where the pixels of a tile lie.
+    pub(super) fn pixels(&self, tile: usize) -> [*const f32; POSITIONS] {
+        let [image, row, col] = self.at(tile);
+        let Images { data, size: [h, w], channels } = self.images;
+        std::array::from_fn(|i| {
+            let y = (row * OUT + i / SIDE).wrapping_sub(self.pad[0]);
+            let x = (col * OUT + i % SIDE).wrapping_sub(self.pad[1]);
+            let inside = y < h && x < w;
+            if inside { data[((image * h + y) * w + x) * channels..].as_ptr() } else { self.zeros.as_ptr() }
+        })
+    }
+}
+
+by_isa! {
+    /// Writes `Aᵀ·m·A + bias` for the first rows and columns of a tile, `count` channels; `shape` is how many, and their strides.
+    ///
+    /// # Safety
+    /// A row of products lies at each of 36 places, `stride` apart; so many pixels can be written from `to` on, with the
+    /// strides of rows and pixels; the machine has the instructions.
+    finish => finish_any(
+        products: &[f32],
+        stride: usize,
+        bias: &[f32],
+        count: usize,
+        to: *mut f32,
+        shape: [[usize; 2]; 2],
+    )
+}
+
+#[inline(always)]
+unsafe fn finish_any<V: Vector>(
+    products: &[f32],
+    stride: usize,
+    bias: &[f32],
+    count: usize,
+    to: *mut f32,
+    [size, strides]: [[usize; 2]; 2],
+) {
+    let padded = count.next_multiple_of(V::LANES);
+    assert!((POSITIONS - 1) * stride + padded <= products.len() && padded <= bias.len(), "rows of products");
+    let mut channel = 0;
+    while channel < count {
+        let n = V::LANES.min(count - channel);
+        // SAFETY: by the caller, and by the assertion above.
+        unsafe {
+            let load = |i: usize| V::load(products.as_ptr().add(i * stride + channel));
+            let mut columns = [[V::splat(0.0); OUT]; SIDE];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = outer(six!(|i| load(i * SIDE + j)));
+            }
+            let bias = V::load(bias.as_ptr().add(channel));
+            let mut made = [[V::splat(0.0); OUT]; OUT];
+            for (i, made) in made.iter_mut().enumerate() {
+                *made = outer(six!(|j| columns[j][i]));
+            }
+            for (i, made) in made.iter().enumerate().take(size[0]) {
+                for (j, &v) in made.iter().enumerate().take(size[1]) {
+                    let (v, to) = (v.add(bias), to.add(i * strides[0] + j * strides[1] + channel));
+                    if n == V::LANES { v.store(to) } else { v.store_first(to, n) }
+                }
+            }
+        }
+        channel += V::LANES;
+    }
+}

@@ -1,0 +1,395 @@
+//! The gradient of 3×3 filters of stride 1, by Winograd's way: a fourth of the multiplications.
+//!
+//! ```text
+//! dw = Gᵀ·[Σ_tiles (A·g·Aᵀ) ⊙ (Bᵀ·d·B)]·G     for tiles d 6×6 of the image and g 4×4 of the result's gradient
+//! ```
+//!
+//! which is the derivative of `Y = Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·d·B)]·A`.  At each of the 36 positions the sum over tiles is a product of
+//! matrices, `[o, tiles]·[tiles, c]`.  A task takes some filters and channels, and keeps their sums of all positions in the second
+//! cache; or, where filters are few, some tiles, whose sums are added in the end.  How many depends on the shape alone.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::tile::{ROWS_MAX, VECTORS_MAX, rows};
+use super::super::vector::{Vector, by_isa, lanes};
+use super::super::winograd::{OUT, P, POSITIONS, Q, SIDE, six, transform};
+use super::rows::Images;
+use super::scratch::{Scratch, on_thread};
+use super::transformed::points;
+use super::winograd::Tiles;
+use crate::gemm::Shared;
+use crate::simd::widest;
+use crate::{Floats, Isa, Window};
+
+/// Filters times channels of which all sums fit into the second cache.
+const FEW: usize = 64 * 64;
+/// Parts in which their tiles are summed, and tiles of a block.
+const PARTS: usize = 16;
+const BLOCK: usize = 16;
+/// Filters of a task otherwise.
+const FILTERS: usize = 64;
+
+/// Gradient with respect to the weight, `[o, c, 3, 3]`.
+pub(super) fn backward_weight(d: &Window, o: usize, x: &[f32], grad: &[f32], dw: &mut [f32]) {
+    let zeros = Floats::zeros(d.c.max(o));
+    let ([top, left, ..], size) = (d.padding, d.out());
+    let images = Images { data: x, size: d.size, channels: d.c };
+    let tiles = Tiles { images, pad: [top, left], size, zeros: &zeros };
+    let n_tiles = d.n * tiles.grid().iter().product::<usize>();
+    let sums = Sums { tiles, grad: Images { data: grad, size, channels: o }, pitches: [d.c, o].map(pitch) };
+    if d.c * o <= FEW {
+        sums.by_tiles(n_tiles, dw);
+    } else {
+        sums.by_filters(n_tiles, dw);
+    }
+}
+
+/// Whole vectors, an odd number of lines of cache: rows far apart would share few of its sets.
+fn pitch(channels: usize) -> usize {
+    let lines = channels.div_ceil(16);
+    16 * (lines + usize::from(lines.is_multiple_of(2)))
+}
+
+struct Sums<'a> {
+    tiles: Tiles<'a>,
+    grad: Images<'a>,
+    /// Elements of a row of transformed pixels, and of gradients.
+    pitches: [usize; 2],
+}
+
+impl Sums<'_> {
+    fn by_tiles(&self, n_tiles: usize, dw: &mut [f32]) {
+        let (c, o) = (self.tiles.images.channels, self.grad.channels);
+        let [_, width] = [o, c].map(|n| n.next_multiple_of(16));
+        let parts = n_tiles.div_ceil(2 * BLOCK).clamp(1, PARTS);
+        let len = POSITIONS * o * width;
+        let mut made = Scratch::new(parts * len);
+        made.par_chunks_exact_mut(len).enumerate().with_max_len(1).for_each(|(part, sums)| {
+            let range = part * n_tiles / parts..(part + 1) * n_tiles / parts;
+            on_thread(POSITIONS * BLOCK * (self.pitches[0] + self.pitches[1]), |buffer| {
+                for start in range.clone().step_by(BLOCK) {
+                    let block = start..(start + BLOCK).min(range.end);
+                    let n = block.len();
+                    let (inner, outer) = buffer.split_at_mut(POSITIONS * BLOCK * self.pitches[0]);
+                    for (i, tile) in block.enumerate() {
+                        let to = [&mut inner[i * self.pitches[0]..], &mut outer[i * self.pitches[1]..]];
+                        self.transform(tile, to, self.pitches.map(|pitch| pitch * BLOCK));
+                    }
+                    for position in 0..POSITIONS {
+                        let b = &inner[position * BLOCK * self.pitches[0]..];
+                        let a = &outer[position * BLOCK * self.pitches[1]..];
+                        let to = &mut sums[position * o * width..][..o * width];
+                        multiply(
+                            [a, b],
+                            [self.pitches[1], self.pitches[0]],
+                            n,
+                            [o, c],
+                            to,
+                            width,
+                            start > range.start,
+                        );
+                    }
+                }
+            });
+        });
+        let (made, to) = (&made, Shared::new(dw));
+        (0..o).into_par_iter().for_each(|filter| {
+            let mut total = vec![0.0f32; POSITIONS * width];
+            for (position, total) in total.chunks_exact_mut(width).enumerate() {
+                for part in 0..parts {
+                    let from = &made[part * len + (position * o + filter) * width..][..width];
+                    widest(|| total.iter_mut().zip(from).for_each(|(t, v)| *t += v));
+                }
+            }
+            // SAFETY: the filters of this task alone.
+            unsafe { write(&total, width, 0..c, to.at(filter * c * 9)) };
+        });
+    }
+
+    fn by_filters(&self, n_tiles: usize, dw: &mut [f32]) {
+        let (c, o) = (self.tiles.images.channels, self.grad.channels);
+        let lens = self.pitches.map(|pitch| POSITIONS * n_tiles * pitch);
+        let mut buffer = Scratch::new(lens[0] + lens[1]);
+        let (inner, outer) = buffer.split_at_mut(lens[0]);
+        let to = [Shared::new(inner), Shared::new(outer)];
+        (0..n_tiles).into_par_iter().with_min_len(4).for_each(|tile| {
+            let rows: [&mut [f32]; 2] = std::array::from_fn(|i| {
+                let len = ((POSITIONS - 1) * n_tiles + 1) * self.pitches[i];
+                // SAFETY: from a tile's row on lie those of all positions, of which this task writes its own.
+                unsafe { std::slice::from_raw_parts_mut(to[i].at(tile * self.pitches[i]), len) }
+            });
+            self.transform(tile, rows, self.pitches.map(|pitch| pitch * n_tiles));
+        });
+        let (inner, outer): (&[f32], &[f32]) = (inner, outer);
+        let width = VECTORS_MAX * lanes(Isa::best());
+        let (down, across, to) = (o.div_ceil(FILTERS), c.div_ceil(width), Shared::new(dw));
+        (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
+            let (first_o, first_c) = (task / across * FILTERS, task % across * width);
+            let size = [FILTERS.min(o - first_o), width.min(c - first_c)];
+            on_thread(POSITIONS * FILTERS * width, |sums| {
+                for position in 0..POSITIONS {
+                    let a = &outer[position * n_tiles * self.pitches[1] + first_o..];
+                    let b = &inner[position * n_tiles * self.pitches[0] + first_c..];
+                    let to = &mut sums[position * FILTERS * width..][..FILTERS * width];
+                    multiply([a, b], [self.pitches[1], self.pitches[0]], n_tiles, size, to, width, false);
+                }
+                for filter in 0..size[0] {
+                    // SAFETY: the filters and channels of this task alone.
+                    unsafe {
+                        let to = to.at(((first_o + filter) * c + first_c) * 9);
+                        let stride = FILTERS * width;
+                        write_strided(&sums[filter * width..], stride, 0..size[1], to);
+                    }
+                }
+            });
+        });
+    }
+
+    /// `Bᵀ·d·B` and `A·g·Aᵀ` of a tile, a row of each at 36 places, `strides` apart.
+    fn transform(&self, tile: usize, [inner, outer]: [&mut [f32]; 2], strides: [usize; 2]) {
+        let Images { data, size: [h, w], channels } = self.grad;
+        let [image, row, col] = self.tiles.at(tile);
+        let pixels = std::array::from_fn(|i| {
+            let (y, x) = (row * OUT + i / OUT, col * OUT + i % OUT);
+            let inside = y < h && x < w;
+            if inside {
+                data[((image * h + y) * w + x) * channels..].as_ptr()
+            } else {
+                self.tiles.zeros.as_ptr()
+            }
+        });
+        // SAFETY: pixels of images, or zeros for as many channels; the machine has the best instructions it has.
+        unsafe {
+            let isa = Isa::best();
+            transform(isa, &self.tiles.pixels(tile), self.tiles.images.channels, inner, strides[0]);
+            spread(isa, &pixels, channels, outer, strides[1]);
+        }
+    }
+}
+
+by_isa! {
+    /// `A·g·Aᵀ` of one tile, channel by channel, a row at each of 36 places in `to`, `stride` apart.
+    ///
+    /// # Safety
+    /// `c` numbers can be read at each of `from`; the machine has the instructions.
+    spread => spread_any(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
+}
+
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows of a transposed array")]
+unsafe fn spread_any<V: Vector>(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize) {
+    assert!((POSITIONS - 1) * stride + c.next_multiple_of(V::LANES) <= to.len(), "rows of a spread tile");
+    let to = to.as_mut_ptr();
+    let mut channel = 0;
+    while channel < c {
+        let n = V::LANES.min(c - channel);
+        // SAFETY: by the caller, and by the assertion above.
+        unsafe {
+            let load = |i: usize| {
+                let at = from[i].add(channel);
+                if n == V::LANES { V::load(at) } else { V::load_first(at, n) }
+            };
+            let mut columns = [[V::splat(0.0); SIDE]; OUT];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = values([load(j), load(OUT + j), load(2 * OUT + j), load(3 * OUT + j)]);
+            }
+            for i in 0..SIDE {
+                let row = values([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
+                for (j, v) in row.into_iter().enumerate() {
+                    v.store(to.add((i * SIDE + j) * stride + channel));
+                }
+            }
+        }
+        channel += V::LANES;
+    }
+}
+
+/// `A·g`: the values of a polynomial at the points.
+#[inline(always)]
+unsafe fn values<V: Vector>(g: [V; OUT]) -> [V; SIDE] {
+    // SAFETY: by the caller.
+    unsafe {
+        let splat = |v: f32| V::splat(v);
+        let even = |x: f32| g[0].add_product(g[2], splat(x * x));
+        let odd = |x: f32| g[1].add_product(g[3], splat(x * x));
+        let (p, q) = ((even(P), odd(P)), (even(Q), odd(Q)));
+        let at = |(even, odd): (V, V), x: f32| even.add_product(odd, splat(x));
+        [g[0], at(p, P), at(p, -P), at(q, Q), at(q, -Q), g[3]]
+    }
+}
+
+/// `to [m, n] = aᵀ·b`, or `to += aᵀ·b`, of `a [k, m]` and `b [k, n]`; rows of the three lie `pitches` and `width` apart.
+fn multiply(
+    [a, b]: [&[f32]; 2],
+    pitches: [usize; 2],
+    k: usize,
+    [m, n]: [usize; 2],
+    to: &mut [f32],
+    width: usize,
+    add: bool,
+) {
+    let isa = Isa::best();
+    let lanes = lanes(isa);
+    assert!(a.len() >= (k - 1) * pitches[0] + m && to.len() >= (m - 1) * width + n, "rows of a product");
+    assert!(b.len() >= (k - 1) * pitches[1] + n, "rows of the right factor");
+    for j in (0..n).step_by(VECTORS_MAX * lanes) {
+        let cols = (n - j).min(VECTORS_MAX * lanes);
+        for i in (0..m).step_by(rows(isa)) {
+            let tile = OuterTile {
+                a: &a[i..],
+                b: &b[j..],
+                pitches,
+                k,
+                rows: rows(isa).min(m - i),
+                cols,
+                to: to[i * width + j..].as_mut_ptr(),
+                width,
+                add,
+            };
+            // SAFETY: rows and columns lie in the three slices, as was just checked.
+            unsafe { sum_outer(isa, &tile) };
+        }
+    }
+}
+
+/// A tile of a sum of outer products.
+pub(super) struct OuterTile<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    pitches: [usize; 2],
+    k: usize,
+    rows: usize,
+    cols: usize,
+    to: *mut f32,
+    width: usize,
+    add: bool,
+}
+
+by_isa! {
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `k` rows of the factors lie in their slices, and the tile's rows can be written; the machine has the instructions.
+    sum_outer => outer_any(t: &OuterTile<'_>)
+}
+
+#[inline(always)]
+unsafe fn outer_any<V: Vector>(t: &OuterTile<'_>) {
+    // SAFETY: by the caller.
+    unsafe {
+        match t.cols.div_ceil(V::LANES) {
+            1 => outer_of_width::<V, 1>(t),
+            2 => outer_of_width::<V, 2>(t),
+            _ => outer_of_width::<V, 3>(t),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_of_width<V: Vector, const N: usize>(t: &OuterTile<'_>) {
+    // SAFETY: by the caller.
+    unsafe {
+        match t.rows {
+            ROWS_MAX => outer_of_size::<V, N, ROWS_MAX>(t),
+            4 => outer_of_size::<V, N, 4>(t),
+            // Few: one after the other.
+            n => (0..n).for_each(|i| {
+                let (a, to) = (&t.a[i..], t.to.add(i * t.width));
+                outer_of_size::<V, N, 1>(&OuterTile { a, to, rows: 1, ..*t });
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_of_size<V: Vector, const N: usize, const R: usize>(t: &OuterTile<'_>) {
+    // SAFETY: by the caller.
+    unsafe {
+        let last = t.cols - (N - 1) * V::LANES;
+        let mut sums = [[V::splat(0.0); N]; R];
+        let (mut a, mut b) = (t.a.as_ptr(), t.b.as_ptr());
+        for _ in 0..t.k {
+            let mut right = [V::splat(0.0); N];
+            for (v, right) in right.iter_mut().enumerate() {
+                let at = b.add(v * V::LANES);
+                *right = if v + 1 == N && last < V::LANES { V::load_first(at, last) } else { V::load(at) };
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let left = V::splat(*a.add(r));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = sum.add_product(left, right);
+                }
+            }
+            a = a.wrapping_add(t.pitches[0]);
+            b = b.wrapping_add(t.pitches[1]);
+        }
+        // Once through memory: a loop over the sums themselves would keep them there from the start.
+        let mut done = [[std::mem::MaybeUninit::<V>::uninit(); N]; R];
+        for (done, sums) in done.iter_mut().zip(sums) {
+            done.iter_mut().zip(sums).for_each(|(done, sum)| {
+                done.write(sum);
+            });
+        }
+        for (r, done) in std::hint::black_box(&done).iter().enumerate() {
+            for (v, sum) in done.iter().enumerate() {
+                let n = if v + 1 == N { last } else { V::LANES };
+                let (mut sum, to) = (sum.assume_init(), t.to.add(r * t.width + v * V::LANES));
+                if t.add {
+                    sum = V::load_first(to, n).add(sum);
+                }
+                if n == V::LANES { sum.store(to) } else { sum.store_first(to, n) }
+            }
+        }
+    }
+}
+
+/// `Gᵀ·m·G` of a filter's sums `[36, width]` as its taps, `[c, 3, 3]` at `to`.
+///
+/// # Safety
+/// Nine numbers for each channel can be written at `to` by this thread alone.
+unsafe fn write(sums: &[f32], width: usize, channels: Range<usize>, to: *mut f32) {
+    // SAFETY: by the caller.
+    unsafe { write_strided(sums, width, channels, to) }
+}
+
+/// The same of sums that lie `stride` apart by position.
+///
+/// # Safety
+/// As [`write`].
+unsafe fn write_strided(sums: &[f32], stride: usize, channels: Range<usize>, to: *mut f32) {
+    const LANES: usize = 16;
+    let g = points();
+    widest(|| {
+        for first in channels.clone().step_by(LANES) {
+            let n = LANES.min(channels.end - first);
+            let load = |position: usize| {
+                let mut row = [0.0f32; LANES];
+                row[..n].copy_from_slice(&sums[position * stride + first..][..n]);
+                row
+            };
+            let mut half = [[[0.0f32; LANES]; SIDE]; 3];
+            for j in 0..SIDE {
+                let column: [[f32; LANES]; SIDE] = six!(|i| load(i * SIDE + j));
+                for (a, half) in half.iter_mut().enumerate() {
+                    for (lane, v) in half[j].iter_mut().enumerate() {
+                        *v = (0..SIDE).map(|i| g[i][a] * column[i][lane]).sum();
+                    }
+                }
+            }
+            for (a, half) in half.iter().enumerate() {
+                for b in 0..3 {
+                    let mut taps = [0.0f32; LANES];
+                    for (row, of_row) in g.iter().zip(half) {
+                        taps.iter_mut().zip(of_row).for_each(|(tap, v)| *tap += row[b] * v);
+                    }
+                    for (lane, tap) in taps.iter().enumerate().take(n) {
+                        // SAFETY: by the caller.
+                        unsafe { *to.add((first + lane) * 9 + 3 * a + b) = *tap };
+                    }
+                }
+            }
+        }
+    });
+}
