@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headstart_kernels::batch_norm::{BatchNorm, statistics};
 use headstart_kernels::channels_last::training as kernel;
 use headstart_kernels::gemm::Operands;
-use headstart_kernels::{Isa, Window, peak};
+use headstart_kernels::{Isa, Precision, Window, peak};
 
 /// Height and width, channels, filters (0 is depthwise), kernel, stride.
 const LAYERS: [[usize; 5]; 18] = [
@@ -98,7 +98,7 @@ fn main() {
 fn best(f: &mut dyn FnMut()) -> (f64, f64) {
     let (mut least, mut top) = (f64::MAX, 0.0f64);
     for _ in 0..12 {
-        top = top.max(peak::measure(peak::Precision::F32, Isa::best(), Duration::from_millis(1)));
+        top = top.max(peak::measure(Precision::F32, Isa::best(), Duration::from_millis(1)));
         let (start, on_processor) = (Instant::now(), processor_seconds());
         f();
         let seconds = match (on_processor, processor_seconds()) {
