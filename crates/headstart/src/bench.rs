@@ -140,7 +140,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
             let precision = if options.dtype == "bf16" { Precision::Bf16 } else { Precision::F32 };
             let mut network = Network::load(graph, &weights, &Device::cpu())?;
             network.products_in(precision);
-            (Timed::Network(network), precision)
+            (Timed::Network(Box::new(network)), precision)
         }
     };
     drop(weights);
@@ -218,7 +218,7 @@ fn fastest_harmless(
 /// A network that learns, or never will.
 enum Timed {
     Frozen(Box<Frozen>),
-    Network(Network),
+    Network(Box<Network>),
 }
 
 /// A batch of pictures that differ as photographs do, coarsely and finely, or of tokens that are drawn at random.

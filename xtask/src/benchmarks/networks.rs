@@ -49,7 +49,6 @@ fn all() -> Vec<Row> {
             &["torch", "torch-bf16", "onnxruntime"]
         };
         rows.push(row("forward", "auto", peers, 1.3));
-        rows.push(row("forward", "int8", peers, 1.3));
         if arch != "tf_efficientnet_lite0" {
             rows.push(row("step", "f32", &["torch"], 1.1));
             rows.push(row("step", "bf16", &["torch-bf16"], 1.0));
@@ -113,7 +112,7 @@ mod tests {
 
     #[test]
     fn every_network_is_compared_in_every_way() {
-        assert_eq!(all().len(), 6 * 4 + 5 * 2);
+        assert_eq!(all().len(), 6 * 3 + 5 * 2);
         assert!(all().iter().all(|row| !row.peers.is_empty() && row.asked >= 0.9));
     }
 }

@@ -13,8 +13,8 @@ use super::placement::Placement;
 #[derive(Debug)]
 pub(super) enum Step {
     ClearMargin(View),
-    Convolution(Convolution),
-    Winograd(Winograd),
+    Convolution(Box<Convolution>),
+    Winograd(Box<Winograd>),
     Depthwise(Depthwise),
     Pool(Pool),
     GlobalMean(GlobalMean),
@@ -100,12 +100,12 @@ impl Maker<'_> {
                     // A fourth of the products in f32 is less than all of them in bf16.
                     let is_winograd = precision != Precision::Int8 && Winograd::pays(window, out);
                     steps.push(if is_winograd {
-                        Step::Winograd(Winograd::new(weight, bias, *window, views, residual, f.finish))
+                        let winograd = Winograd::new(weight, bias, *window, views, residual, f.finish);
+                        Step::Winograd(Box::new(winograd))
                     } else {
-                        let finish = f.finish;
-                        Step::Convolution(Convolution::new(
-                            precision, weight, bias, *window, views, residual, finish,
-                        ))
+                        let direct =
+                            Convolution::new(precision, weight, bias, *window, views, residual, f.finish);
+                        Step::Convolution(Box::new(direct))
                     });
                 }
             }

@@ -26,7 +26,7 @@ mod tests;
 
 pub(crate) use activation::{clip, gelu, relu, silu};
 pub(crate) use adamw::adamw;
-pub(crate) use add::add;
+pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::{Then, batch_norm_given, batch_norm_train};
 pub(crate) use convolution::conv2d;
@@ -36,6 +36,6 @@ pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
 pub(crate) use memory::forget;
 pub(crate) use operator::{begin_backward, is_image, on_processor};
-pub(crate) use pool::{global_mean, max_pool2d};
+pub(crate) use pool::{global_mean, max_pool2d, takes_mean};
 pub(crate) use sgd::sgd;
 pub(crate) use softmax::{cross_entropy, softmax};

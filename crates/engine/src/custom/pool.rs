@@ -83,9 +83,14 @@ impl Operator<1> for MaxPool {
     }
 }
 
-/// The mean of each channel of `x [n, c, h, w]`, `[n, c, 1, 1]`; none where the operator is not ours.
-pub(crate) fn global_mean(x: T) -> Result<T, T> {
-    if is_ours([&x]) && !dims(&x).contains(&0) { Ok(run(GlobalMean, [x])) } else { Err(x) }
+/// Whether [`global_mean`] takes a tensor.
+pub(crate) fn takes_mean(x: &T) -> bool {
+    is_ours([x]) && !dims(x).contains(&0)
+}
+
+/// The mean of each channel of `x [n, c, h, w]`, `[n, c, 1, 1]`.
+pub(crate) fn global_mean(x: T) -> T {
+    run(GlobalMean, [x])
 }
 
 #[derive(Debug)]

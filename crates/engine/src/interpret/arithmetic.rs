@@ -12,10 +12,10 @@ pub(super) fn add(a: T, b: T) -> T {
     if kind(&a) != Kind::Float {
         return B::int_add(a, b);
     }
-    match custom::add(a, b) {
-        Ok(sum) => sum,
-        Err([a, b]) => by_pixel([a, b], |[a, b]| B::float_add(a, b)),
+    if custom::adds(&a, &b) {
+        return custom::add(a, b);
     }
+    by_pixel([a, b], |[a, b]| B::float_add(a, b))
 }
 
 /// Elementwise product, of floats or integers.

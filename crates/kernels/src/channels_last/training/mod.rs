@@ -6,7 +6,7 @@
 //! dw[o,c,a,b] = Σ_nij x[n, …, c]·g[n,i,j,o]
 //! ```
 //!
-//! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  Filters of
+//! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  In f32, filters of
 //! 3×3 and stride 1 go by Winograd's way, forward and backward; others by products of gathered rows, of which the gradient of
 //! `x` has one for every phase of the stride, with the taps that reach it, so that nothing is multiplied with zeros.
 
@@ -76,10 +76,9 @@ pub fn forward(
     unsafe { multiply(&reads, &panels, bias, target, operands) };
 }
 
-/// Whether Winograd's way is the faster one.  Where it must transform filters for few tiles, pairs of bf16 are.
+/// Whether Winograd's way is the faster one: in f32, as pairs of bf16 take as long directly.
 fn by_winograd(d: &Window, o: usize, operands: Operands) -> bool {
-    let tiles = d.n * d.out().map(|n| n.div_ceil(4)).iter().product::<usize>();
-    Winograd::pays(d, o) && !(operands.in_pairs() && deep::pays(tiles, [o, d.c]))
+    !operands.in_pairs() && Winograd::pays(d, o)
 }
 
 /// What a window reads at each position.
