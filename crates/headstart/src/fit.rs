@@ -170,7 +170,7 @@ pub struct Planned {
 /// Decides a run.  Nothing is fitted; a little of everything is tried, to tell what the run will cost.
 pub fn plan(session: &Session, data: &Path, options: &FitOptions) -> Result<Planned, Error> {
     let mut prepared = prepare(session, data, options)?;
-    let prefix = precision::prefix(session, &mut prepared, options.precision)?;
+    let prefix = precision::prefix(session, &mut prepared, options)?;
     let forecast = match options.recipe {
         Recipe::Auto => None,
         _ => Some(forecast_of(session, &prepared, &prefix, options)?.0),
@@ -219,7 +219,7 @@ fn forecast_of(
 pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> Result<FitSummary, Error> {
     let run = Run::create(out)?;
     let mut prepared = prepare(session, data, options)?;
-    let prefix = precision::prefix(session, &mut prepared, options.precision)?;
+    let prefix = precision::prefix(session, &mut prepared, options)?;
     let seconds_prepared = run.seconds();
     let (forecast, tried) = match options.recipe {
         Recipe::Auto => (None, Extracted::default()),

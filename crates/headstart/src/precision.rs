@@ -9,9 +9,10 @@ use std::str::FromStr;
 use headstart_core::{Features, Plan, Precision};
 use headstart_engine::Device;
 use headstart_graph::rewrite::cut;
+use headstart_recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
-use crate::fit::Prepared;
+use crate::fit::{FitOptions, Prepared};
 use crate::prefix::Prefix;
 use crate::{Error, Session};
 
@@ -94,15 +95,16 @@ impl Decided {
 pub(crate) fn prefix(
     session: &Session,
     prepared: &mut Prepared,
-    choice: PrecisionChoice,
+    options: &FitOptions,
 ) -> Result<Prefix, Error> {
-    if choice == PrecisionChoice::Fixed(Precision::Int8)
-        && (prepared.plan.training.is_some() || prepared.plan.recipe == "auto")
-    {
+    let choice = options.precision;
+    let trains = options.recipe == Recipe::Auto || prepared.plan.training.is_some();
+
+    if trains && choice == PrecisionChoice::Fixed(Precision::Int8) {
         return Err(Error::request(
             format!(
                 "recipe `{}` trains the network, and 8-bit integers have no gradients",
-                prepared.plan.recipe
+                options.recipe.name()
             ),
             "pass --precision bf16, or auto: the training stays f32 then",
         ));

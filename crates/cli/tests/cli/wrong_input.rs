@@ -156,3 +156,21 @@ fn a_folder_that_is_no_run_is_never_overwritten() {
     assert_eq!(answer.code, 2);
     assert_eq!(fs::read_to_string(place.path("run/thesis.txt")).unwrap(), "years of work");
 }
+
+#[test]
+fn integers_are_for_what_does_not_learn() {
+    let place = Place::new();
+    let data = place.pictures("photos", 8);
+    for recipe in ["full", "auto"] {
+        let answer = fit(&place, "photos", &["--precision", "int8", "--recipe", recipe]);
+        assert_eq!(answer.code, 2, "{recipe}: {}", answer.stderr);
+        assert!(answer.stderr.contains("no gradients"), "{}", answer.stderr);
+    }
+    let answer = fit(&place, "photos", &["--precision", "int8"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let plan = fs::read_to_string(place.path("run/plan.toml")).unwrap();
+    assert!(plan.contains("precision = \"int8\""), "{plan}");
+    // Opening the bundle replays what it predicted in integers.
+    let picture = data.join("red/0.png");
+    assert_eq!(place.run(&["predict", "run", picture.to_str().unwrap()]).code, 0);
+}
