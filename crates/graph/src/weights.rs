@@ -137,15 +137,53 @@ impl Tensor {
     /// # Ok::<(), headstart_graph::GraphError>(())
     /// ```
     pub fn transposed(&self) -> Result<Self, GraphError> {
-        let [rows, cols] = self.shape[..] else { return Err(GraphError::NotMatrix(self.shape.clone())) };
+        match self.shape[..] {
+            [_, _] => self.permuted(&[1, 0]),
+            _ => Err(GraphError::NotMatrix(self.shape.clone())),
+        }
+    }
+
+    /// The same elements with the axes in another order: axis `i` of the result is axis `perm[i]`.
+    ///
+    /// # Panics
+    /// If `perm` does not name every axis once.
+    ///
+    /// ```
+    /// use headstart_graph::Tensor;
+    /// let t = Tensor::from_f32(&[1, 2, 2], &[1.0, 2.0, 3.0, 4.0])?.permuted(&[2, 1, 0])?;
+    /// assert_eq!((t.shape(), &t.to_f32()?[..]), (&[2, 2, 1][..], &[1.0, 3.0, 2.0, 4.0][..]));
+    /// # Ok::<(), headstart_graph::GraphError>(())
+    /// ```
+    pub fn permuted(&self, perm: &[usize]) -> Result<Self, GraphError> {
+        let mut named = perm.to_vec();
+        named.sort_unstable();
+        assert!(
+            named.into_iter().eq(0..self.shape.len()),
+            "{perm:?} names every axis of {:?} once",
+            self.shape
+        );
         let size = self.dtype.size();
-        let mut turned = Vec::with_capacity(self.bytes.len());
-        for col in 0..cols {
-            for row in 0..rows {
-                turned.extend_from_slice(&self.bytes[(row * cols + col) * size..][..size]);
+        let mut strides = vec![size; perm.len()];
+        for axis in (1..perm.len()).rev() {
+            strides[axis - 1] = strides[axis] * self.shape[axis];
+        }
+        let shape: Vec<usize> = perm.iter().map(|&axis| self.shape[axis]).collect();
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        // Lines along the result's last axis, from where each begins.
+        let (line, step) = shape.last().zip(perm.last()).map_or((1, size), |(&n, &axis)| (n, strides[axis]));
+        let mut at = vec![0; perm.len().saturating_sub(1)];
+        for _ in 0..self.len() / line.max(1) {
+            let start: usize = perm.iter().zip(&at).map(|(&axis, &i)| strides[axis] * i).sum();
+            (0..line).for_each(|i| bytes.extend_from_slice(&self.bytes[start + i * step..][..size]));
+            for place in (0..at.len()).rev() {
+                at[place] += 1;
+                if at[place] < shape[place] {
+                    break;
+                }
+                at[place] = 0;
             }
         }
-        Tensor::new(self.dtype, vec![cols, rows], turned.into())
+        Tensor::new(self.dtype, shape, bytes.into())
     }
 
     /// The elements as f32, converted from any floating-point type.

@@ -12,6 +12,7 @@ use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use headstart_kernels::channels_last::Linear;
+use headstart_kernels::channels_last::training::interleave;
 use headstart_kernels::{Activation, Precision};
 use rayon::prelude::*;
 
@@ -76,7 +77,8 @@ impl Axes {
         let layer =
             |weight: &[f32], from| Linear::new(Precision::F32, weight, None, from, Activation::Identity);
         let rotations = (r > 0).then(|| {
-            let back: Vec<f32> = (0..width * r).map(|i| vectors[i % r * width + i / r]).collect();
+            let mut back = vec![0.0f32; width * r];
+            interleave(&vectors, r, width, &mut back);
             [layer(&vectors, width), layer(&back, r)]
         });
         Axes { width, rotations, variance }

@@ -144,11 +144,13 @@ impl Layer<'_> {
             graph.value(self.node.inputs[1]).shape.0.iter().filter_map(Dim::fixed).collect();
         let got = found.kernel.shape();
         let turned = match (got, self.flattened) {
-            (&[n_in, out], Some([channels, places])) if n_in == channels * places => {
-                permuted(&found.kernel, &[places, channels, out], &[2, 1, 0], &[out, n_in])?
-            }
-            (&[n_in, out], _) => permuted(&found.kernel, &[n_in, out], &[1, 0], &[out, n_in])?,
-            (&[h, w, n_in, out], _) => permuted(&found.kernel, got, &[3, 2, 0, 1], &[out, n_in, h, w])?,
+            (&[n_in, out], Some([channels, places])) if n_in == channels * places => found
+                .kernel
+                .reshaped(&[places, channels, out])?
+                .permuted(&[2, 1, 0])?
+                .reshaped(&[out, n_in])?,
+            (&[_, _], _) => found.kernel.transposed()?,
+            (&[_, _, _, _], _) => found.kernel.permuted(&[3, 2, 0, 1])?,
             _ => found.kernel.clone(),
         };
         if turned.shape() == want {
@@ -196,29 +198,6 @@ fn by_number(a: &str, b: &str) -> Ordering {
         parts
     }
     parts(a).cmp(&parts(b)).then_with(|| a.cmp(b))
-}
-
-/// The axes of an array, seen as `view`, in another order, as an array of the shape `to`.
-fn permuted(t: &Tensor, view: &[usize], perm: &[usize], to: &[usize]) -> Result<Tensor, ZooError> {
-    let size = t.dtype().size();
-    let mut strides = vec![size; view.len()];
-    for axis in (0..view.len().saturating_sub(1)).rev() {
-        strides[axis] = strides[axis + 1] * view[axis + 1];
-    }
-    let mut out = Vec::with_capacity(t.bytes().len());
-    let mut at = vec![0; perm.len()];
-    for _ in 0..t.len() {
-        let from: usize = perm.iter().zip(&at).map(|(&axis, &i)| strides[axis] * i).sum();
-        out.extend_from_slice(&t.bytes()[from..from + size]);
-        for place in (0..at.len()).rev() {
-            at[place] += 1;
-            if at[place] < view[perm[place]] {
-                break;
-            }
-            at[place] = 0;
-        }
-    }
-    Ok(Tensor::new(t.dtype(), to.to_vec(), out.into())?)
 }
 
 #[cfg(test)]
