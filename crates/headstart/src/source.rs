@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use headstart_core::Modality;
 use headstart_formats::peft::PeftAdapter;
 use headstart_formats::{AssignRules, FileFormat, HfFolder, LoadReport, assign, identify, load_weights};
 use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
@@ -236,8 +237,16 @@ pub fn build_architecture(name: &str, n_classes: usize) -> Result<Graph, Error> 
     Ok(headstart_zoo::build(name, &BuildOptions::classes(n_classes))?)
 }
 
+/// What a network looks at.
+pub(crate) fn modality_of(preprocess: &Preprocess) -> Modality {
+    match preprocess {
+        Preprocess::Image(_) => Modality::Image,
+        Preprocess::Text(_) => Modality::Text,
+    }
+}
+
 /// What the examples of a data set are.
-pub fn modality(data: &Path, load: &headstart_data::LoadOptions) -> Result<headstart_core::Modality, Error> {
+pub fn modality(data: &Path, load: &headstart_data::LoadOptions) -> Result<Modality, Error> {
     Ok(headstart_data::load(data, load, &|_, _| {})?.modality)
 }
 

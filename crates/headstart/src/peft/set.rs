@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use headstart_core::{Input, Modality, Values};
 use headstart_data::Preparer;
 use headstart_engine::{Device, Network};
 use headstart_formats::peft::PeftAdapter;
-use headstart_graph::{Graph, Model, Preprocess, Weights};
+use headstart_graph::{Graph, Model, Weights};
 
 use super::attach::{Attached, Base, same};
 use super::open_base;
+use crate::source::modality_of;
 use crate::{Error, Session};
 
 /// A base network and named adapters on it, of which one at most is active.
@@ -36,6 +38,8 @@ pub struct AdapterSet {
     active: Option<String>,
     model: Model,
     network: Network,
+    /// The base's, once it was asked for: adapters change neither tokenizer nor preprocessing.
+    preparer: OnceLock<Preparer>,
     device: Device,
 }
 
@@ -45,8 +49,8 @@ impl AdapterSet {
         let base = open_base(session, base)?;
         let (plain, device) = (base.plain()?.model, session.device.clone());
         let network = Network::load(plain.graph.clone(), &plain.weights, &device)?;
-        let (adapters, model) = (BTreeMap::new(), plain.clone());
-        Ok(AdapterSet { base, plain, adapters, active: None, model, network, device })
+        let (adapters, model, preparer) = (BTreeMap::new(), plain.clone(), OnceLock::new());
+        Ok(AdapterSet { base, plain, adapters, active: None, model, network, preparer, device })
     }
 
     /// Reads an adapter's folder.  It is not active yet.
@@ -110,10 +114,7 @@ impl AdapterSet {
 
     /// What the network looks at.
     pub fn modality(&self) -> Modality {
-        match self.model.preprocess {
-            Preprocess::Image(_) => Modality::Image,
-            Preprocess::Text(_) => Modality::Text,
-        }
+        modality_of(&self.model.preprocess)
     }
 
     /// What the network says, as it is now: the numbers of its main output for one input.
@@ -121,7 +122,13 @@ impl AdapterSet {
     /// # Errors
     /// If the input cannot be read or is not what the network takes.
     pub fn answer(&self, input: &Input) -> Result<Vec<f32>, Error> {
-        let preparer = Preparer::new(&self.model.preprocess, self.model.tokenizer.as_deref())?;
+        let preparer = match self.preparer.get() {
+            Some(preparer) => preparer,
+            None => {
+                let made = Preparer::new(&self.plain.preprocess, self.plain.tokenizer.as_deref())?;
+                self.preparer.get_or_init(|| made)
+            }
+        };
         let answer = self.network.infer(&preparer.batch(&[&preparer.prepare(input)?]))?;
         match answer.values {
             Values::F32(numbers) => Ok(numbers),
