@@ -63,7 +63,7 @@ impl Device {
     /// assert!(!Device::cpu().accelerates(Precision::F32));
     /// ```
     pub fn accelerates(&self, precision: Precision) -> bool {
-        self.is_cpu() && of_kernels(precision).is_accelerated()
+        self.is_cpu() && kernel_precision(precision).is_accelerated()
     }
 
     pub(crate) fn plain(&self) -> &DispatchDevice {
@@ -78,7 +78,7 @@ impl fmt::Display for Device {
 }
 
 /// A precision as kernels name it.
-pub(crate) fn of_kernels(precision: Precision) -> headstart_kernels::Precision {
+pub fn kernel_precision(precision: Precision) -> headstart_kernels::Precision {
     match precision {
         Precision::F32 => headstart_kernels::Precision::F32,
         Precision::Bf16 => headstart_kernels::Precision::Bf16,

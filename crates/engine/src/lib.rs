@@ -17,7 +17,7 @@ mod packed;
 mod tensor;
 
 pub use compiled::Frozen;
-pub use device::Device;
+pub use device::{Device, kernel_precision};
 pub use error::EngineError;
 pub use init::{fill_missing, random_weights};
 pub use interpret::BatchNormPolicy;

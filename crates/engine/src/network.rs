@@ -11,13 +11,14 @@ use headstart_graph::{
     Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
 };
 use headstart_kernels::Precision as KernelPrecision;
+use headstart_kernels::channels_last::Linear;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{Then, begin_backward, forget};
+use crate::custom::{Then, begin_backward, forget, packed_linear};
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::Fusion;
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
-use crate::packed::{Instead, pack};
+use crate::packed::pack;
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Optimiser};
 
@@ -54,8 +55,8 @@ pub struct Network {
     fusion: Fusion,
     /// What factors of products are rounded to.
     operands: Operands,
-    /// By node: what is done instead of interpreting it; empty in a network that learns.
-    instead: Vec<Option<Instead>>,
+    /// By node: a linear layer that will not learn; empty in a network that may.
+    packed: Vec<Option<Box<Linear>>>,
 }
 
 /// Elements of one value in a run; more would not fit into any machine.
@@ -89,9 +90,9 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let (fusion, operands, instead) = (Fusion::of(&graph), Operands::F32, Vec::new());
+        let (fusion, operands, packed) = (Fusion::of(&graph), Operands::F32, Vec::new());
         let device = device.clone();
-        Ok(Network { graph, device, params, constants, done_after, fusion, operands, instead })
+        Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
     }
 
     /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
@@ -108,7 +109,7 @@ impl Network {
     /// The same network for inference alone: weights of linear layers are packed, in `precision`, and their parameters
     /// dropped.
     pub(crate) fn packed(mut self, precision: KernelPrecision) -> Result<Self, EngineError> {
-        self.instead = pack(&self.graph, &mut self.params, precision)?;
+        self.packed = pack(&self.graph, &mut self.params, &mut self.fusion, precision)?;
         Ok(self)
     }
 
@@ -324,14 +325,10 @@ impl Network {
                 values[node.output.index()] = Some(constant.clone());
                 continue;
             }
-            if let Some(Some(instead)) = self.instead.get(i) {
-                let x = values[node.inputs[0].index()].clone();
-                for id in &self.done_after[i] {
-                    values[id.index()] = None;
-                }
-                if let Some((output, made)) = x.and_then(|x| instead.run(x)) {
-                    values[output.index()] = Some(made);
-                }
+            if let Some(Some(layer)) = self.packed.get(i) {
+                let x = values[node.inputs[0].index()].clone().expect("values are defined before use");
+                self.done_after[i].iter().for_each(|id| values[id.index()] = None);
+                values[node.output.index()] = Some(packed_linear(layer, x));
                 continue;
             }
             if let Some(id) = self.fusion.done(i) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_engine::{
-    AdamW, Device, EngineError, Frozen, LossInput, Network, cross_entropy, random_weights,
+    AdamW, Device, EngineError, Frozen, LossInput, Network, cross_entropy, kernel_precision, random_weights,
 };
 use headstart_graph::rewrite::fold;
 use headstart_graph::{Dim, Graph, Shape, multiply_adds};
@@ -12,7 +12,7 @@ use headstart_kernels::{Isa, peak};
 use headstart_zoo::BuildOptions;
 use serde::Serialize;
 
-use crate::precision::{NOISE_MAX, faster, noise_of};
+use crate::precision::fastest_harmless;
 use crate::run::{cpu_seconds, peak_mb};
 use crate::{Error, PrecisionChoice};
 
@@ -129,7 +129,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
             let precision = match choice {
                 PrecisionChoice::Fixed(precision) => precision,
                 PrecisionChoice::Auto => {
-                    let (precision, found) = fastest_harmless(&load, &batch)?;
+                    let (precision, found) = harmless(&load, &batch)?;
                     noise = found;
                     precision
                 }
@@ -183,17 +183,12 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
 
 /// What the cores can do in a precision, or in f32 where they have nothing quicker.
 fn peak_of_cores(precision: Precision) -> f64 {
-    let precision = match precision {
-        _ if !Device::cpu().accelerates(precision) => headstart_kernels::Precision::F32,
-        Precision::F32 => headstart_kernels::Precision::F32,
-        Precision::Bf16 => headstart_kernels::Precision::Bf16,
-        Precision::Int8 => headstart_kernels::Precision::Int8,
-    };
-    peak::measure(precision, Isa::best(), Duration::from_millis(50))
+    let precision = if Device::cpu().accelerates(precision) { precision } else { Precision::F32 };
+    peak::measure(kernel_precision(precision), Isa::best(), Duration::from_millis(50))
 }
 
 /// The fastest precision that is harmless, and its noise.
-fn fastest_harmless(
+fn harmless(
     load: &dyn Fn(Precision) -> Result<Frozen, EngineError>,
     batch: &Batch,
 ) -> Result<(Precision, Option<f64>), Error> {
@@ -206,13 +201,11 @@ fn fastest_harmless(
         }
     };
     let (want, width) = outputs(Precision::F32)?;
-    for precision in faster(&Device::cpu()) {
-        let noise = noise_of(&want, &outputs(precision)?.0, width);
-        if noise <= NOISE_MAX {
-            return Ok((precision, Some(noise)));
-        }
-    }
-    Ok((Precision::F32, None))
+    let tried = fastest_harmless(&Device::cpu(), &want, width, &|precision| Ok(((), outputs(precision)?.0)))?;
+    Ok(match (tried.chosen, tried.noises.last()) {
+        (Some((precision, ())), Some(&(_, noise))) => (precision, Some(noise)),
+        _ => (Precision::F32, None),
+    })
 }
 
 /// A network that learns, or never will.

@@ -20,6 +20,7 @@ use crate::proof::Proof;
 use crate::rival::Rival;
 use crate::run::Run;
 use crate::runner::tokens_mean;
+use crate::source::modality_of;
 use crate::tune::{Resume, Start, Tuned, tune};
 use crate::verify::Request;
 use crate::{Error, FitSummary, Session, Source, SourceOptions, record};
@@ -411,10 +412,7 @@ pub(crate) fn prepare(session: &Session, data: &Path, options: &FitOptions) -> R
     }
     let (splits, notices) = headstart_data::split(&dataset, &split)?;
     let source = Source::open(session, &options.source, &options.source_options)?;
-    let modality = match source.model.preprocess {
-        Preprocess::Image(_) => headstart_core::Modality::Image,
-        Preprocess::Text(_) => headstart_core::Modality::Text,
-    };
+    let modality = modality_of(&source.model.preprocess);
     if modality != dataset.modality {
         return Err(Error::request(
             format!("the data are {}s, but source `{}` takes {modality}s", dataset.modality, options.source),

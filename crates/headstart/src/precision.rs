@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use headstart_core::{Features, Plan, Precision};
+use headstart_core::{Plan, Precision};
 use headstart_engine::Device;
 use headstart_graph::rewrite::cut;
 use headstart_recipe::Recipe;
@@ -21,7 +21,7 @@ const SAMPLE: usize = 48;
 /// Below so many examples in all, trying costs about what it could save.
 const PAYS_FROM: usize = 6 * SAMPLE;
 /// The most noise that counts as harmless.
-pub(crate) const NOISE_MAX: f64 = 0.1;
+const NOISE_MAX: f64 = 0.1;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,6 @@ pub(crate) fn prefix(
 ) -> Result<Prefix, Error> {
     let choice = options.precision;
     let trains = options.recipe == Recipe::Auto || prepared.plan.training.is_some();
-
     if trains && choice == PrecisionChoice::Fixed(Precision::Int8) {
         return Err(Error::request(
             format!(
@@ -114,27 +113,22 @@ pub(crate) fn prefix(
     let of = |precision| Prefix::with_products_in(precision, session, model, &graph);
     let (prefix, note) = match choice {
         PrecisionChoice::Fixed(precision) => (of(precision)?, None),
-        PrecisionChoice::Auto => fastest_harmless(session, prepared, &of).map(|(p, note)| (p, Some(note)))?,
+        PrecisionChoice::Auto => chosen(session, prepared, &of).map(|(p, note)| (p, Some(note)))?,
     };
     prepared.known.precision = Decided { precision: prefix.precision, note };
     prepared.known.precision.record(&mut prepared.plan);
     Ok(prefix)
 }
 
-/// What a device is faster in than in f32, the fastest first: products of fewer bits are more at once.
-pub(crate) fn faster(device: &Device) -> Vec<Precision> {
-    [Precision::Int8, Precision::Bf16].into_iter().filter(|p| device.accelerates(*p)).collect()
-}
-
-fn fastest_harmless(
+/// The fastest way in which a sample's features agree with those in f32.
+fn chosen(
     session: &Session,
     prepared: &Prepared,
     of: &dyn Fn(Precision) -> Result<Prefix, Error>,
 ) -> Result<(Prefix, String), Error> {
     let exact = of(Precision::F32)?;
     let (train, n) = (&prepared.splits.train, prepared.dataset.examples.len());
-    let candidates = faster(&session.device);
-    if candidates.is_empty() {
+    if faster(&session.device).next().is_none() {
         return Ok((exact, "features are computed in f32: this device has nothing faster".into()));
     }
     if n < PAYS_FROM {
@@ -142,38 +136,64 @@ fn fastest_harmless(
             format!("features are computed in f32: with {n} examples, trying less costs what it could save");
         return Ok((exact, why));
     }
-    let sample: Vec<usize> =
-        (0..SAMPLE.min(train.len())).map(|i| train[i * train.len() / SAMPLE.min(train.len())]).collect();
-    let stage = "comparing features in fewer bits";
-    let (want, ..) = exact.extract(session, &prepared.dataset, &sample, stage)?;
-    let mut tried = Vec::new();
-    for precision in candidates {
+    let size = SAMPLE.min(train.len());
+    let sample: Vec<usize> = (0..size).map(|i| train[i * train.len() / size]).collect();
+    let extract = |prefix: &Prefix| {
+        prefix.extract(session, &prepared.dataset, &sample, "comparing features in fewer bits")
+    };
+    let (want, ..) = extract(&exact)?;
+    let tried = fastest_harmless(&session.device, &want.values, want.width, &|precision| {
         let candidate = of(precision)?;
-        let (got, ..) = candidate.extract(session, &prepared.dataset, &sample, stage)?;
-        let noise = noise(&want, &got);
-        tried.push(format!("{noise:.3} in {precision}"));
+        let (got, ..) = extract(&candidate)?;
+        Ok((candidate, got.values))
+    })?;
+    let noises: Vec<String> = tried.noises.iter().map(|(p, noise)| format!("{noise:.3} in {p}")).collect();
+    let prefix = tried.chosen.map_or(exact, |(_, candidate)| candidate);
+    let why = format!(
+        "features are computed in {}: on {} training examples the noise of rounding is {} of their spread (harmless up to {NOISE_MAX})",
+        prefix.precision,
+        want.len(),
+        noises.join(", ")
+    );
+    Ok((prefix, why))
+}
+
+/// What a device is faster in than in f32, the fastest first: products of fewer bits are more at once.
+fn faster(device: &Device) -> impl Iterator<Item = Precision> {
+    [Precision::Int8, Precision::Bf16].into_iter().filter(|p| device.accelerates(*p))
+}
+
+/// What was tried, in turn.
+pub(crate) struct Tried<W> {
+    /// The first that was harmless, and the way that it was computed.
+    pub(crate) chosen: Option<(Precision, W)>,
+    /// The noise of that and of those before it.
+    pub(crate) noises: Vec<(Precision, f64)>,
+}
+
+/// Compares rows `want` of a width, which are those in f32, with what `compute` makes of the same in fewer bits, the fastest first.
+pub(crate) fn fastest_harmless<W>(
+    device: &Device,
+    want: &[f32],
+    width: usize,
+    compute: &dyn Fn(Precision) -> Result<(W, Vec<f32>), Error>,
+) -> Result<Tried<W>, Error> {
+    let mut tried = Tried { chosen: None, noises: Vec::new() };
+    for precision in faster(device) {
+        let (way, got) = compute(precision)?;
+        let noise = noise_of(want, &got, width);
+        tried.noises.push((precision, noise));
         if noise <= NOISE_MAX {
-            return Ok((candidate, note(precision, want.len(), &tried)));
+            tried.chosen = Some((precision, way));
+            break;
         }
     }
-    Ok((exact, note(Precision::F32, want.len(), &tried)))
+    Ok(tried)
 }
 
-/// Says what was decided, and by what.
-fn note(chosen: Precision, n: usize, tried: &[String]) -> String {
-    let tried = tried.join(", ");
-    format!(
-        "features are computed in {chosen}: on {n} training examples the noise of rounding is {tried} of their spread (harmless up to {NOISE_MAX})"
-    )
-}
-
-/// Root mean square of the difference of centred rows of the same examples, over that of the first.
-fn noise(want: &Features, got: &Features) -> f64 {
-    noise_of(&want.values, &got.values, want.width)
-}
-
-/// The same of rows of some width.  Infinite where the rows do not differ from each other, or something is no number.
-pub(crate) fn noise_of(want: &[f32], got: &[f32], width: usize) -> f64 {
+/// Root mean square of the difference of centred rows of the same examples, over that of the first.  Infinite where the rows do
+/// not differ from each other, or something is no number.
+fn noise_of(want: &[f32], got: &[f32], width: usize) -> f64 {
     let n = want.len() / width.max(1);
     if n == 0 || want.len() != got.len() {
         return f64::INFINITY;

@@ -2,31 +2,13 @@
 //!
 //! `cargo run --release -p headstart-kernels --example channels_last [EXAMPLES] [f32|bf16|int8]`
 
+mod layers;
+
 use std::time::{Duration, Instant};
 
 use headstart_kernels::channels_last::{Convolution, Depthwise, Finish, View, Winograd};
-use headstart_kernels::{Floats, Isa, Precision, Window, peak};
-
-/// Height and width, channels, filters (0 is depthwise), kernel, stride.
-const LAYERS: [[usize; 5]; 17] = [
-    [224, 3, 64, 7, 2],
-    [56, 64, 64, 3, 1],
-    [28, 128, 128, 3, 1],
-    [14, 256, 256, 3, 1],
-    [7, 512, 512, 3, 1],
-    [56, 64, 128, 3, 2],
-    [56, 64, 256, 1, 1],
-    [14, 1024, 256, 1, 1],
-    [7, 2048, 512, 1, 1],
-    [224, 3, 32, 3, 2],
-    [112, 16, 96, 1, 1],
-    [56, 144, 24, 1, 1],
-    [14, 96, 576, 1, 1],
-    [7, 320, 1280, 1, 1],
-    [112, 96, 0, 3, 2],
-    [28, 192, 0, 3, 1],
-    [14, 480, 0, 5, 1],
-];
+use headstart_kernels::{Floats, Isa, Precision, peak};
+use layers::{LAYERS, window};
 
 fn main() {
     let n = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(4);
@@ -38,16 +20,8 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool");
     let finish = Finish { clamp: [0.0, 6.0], ..Finish::default() };
     let mut top = 0.0f64;
-    for [side, c, o, k, stride] in LAYERS {
-        let window = Window {
-            n,
-            c,
-            size: [side; 2],
-            kernel: [k; 2],
-            stride: [stride; 2],
-            dilation: [1; 2],
-            padding: [k / 2; 4],
-        };
+    for layer @ [side, c, o, k, stride] in LAYERS {
+        let window = window(n, layer);
         let from = View::new(0, [side; 2], c, window.margin());
         let to = View::new(from.image, window.out(), if o == 0 { c } else { o }, [1; 4]);
         let mut arena = Floats::zeros((to.start + to.image) * n);

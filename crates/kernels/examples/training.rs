@@ -2,50 +2,23 @@
 //!
 //! `cargo run --release -p headstart-kernels --example training [EXAMPLES] [f32|bf16]`
 
+mod layers;
+
 use std::time::{Duration, Instant};
 
 use headstart_kernels::batch_norm::{BatchNorm, statistics};
 use headstart_kernels::channels_last::training as kernel;
 use headstart_kernels::gemm::Operands;
-use headstart_kernels::{Isa, Precision, Window, peak};
-
-/// Height and width, channels, filters (0 is depthwise), kernel, stride.
-const LAYERS: [[usize; 5]; 18] = [
-    [224, 3, 64, 7, 2],
-    [56, 64, 64, 3, 1],
-    [28, 128, 128, 3, 1],
-    [14, 256, 256, 3, 1],
-    [7, 512, 512, 3, 1],
-    [56, 64, 128, 3, 2],
-    [56, 64, 128, 1, 2],
-    [56, 64, 256, 1, 1],
-    [14, 1024, 256, 1, 1],
-    [7, 2048, 512, 1, 1],
-    [112, 32, 16, 1, 1],
-    [112, 16, 96, 1, 1],
-    [56, 144, 24, 1, 1],
-    [14, 96, 576, 1, 1],
-    [7, 320, 1280, 1, 1],
-    [112, 96, 0, 3, 2],
-    [28, 192, 0, 3, 1],
-    [14, 480, 0, 5, 1],
-];
+use headstart_kernels::{Isa, Precision, peak};
+use layers::{LAYERS, window};
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let n = args.next().and_then(|n| n.parse().ok()).unwrap_or(4);
     let operands = if args.next().as_deref() == Some("bf16") { Operands::Bf16 } else { Operands::F32 };
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool");
-    for [side, c, o, k, stride] in LAYERS {
-        let d = Window {
-            n,
-            c,
-            size: [side; 2],
-            kernel: [k; 2],
-            stride: [stride; 2],
-            dilation: [1; 2],
-            padding: [k / 2; 4],
-        };
+    for layer @ [side, c, o, k, stride] in LAYERS {
+        let d = window(n, layer);
         let [h, w] = d.out();
         let numbers = |n: usize| (0..n).map(|i| (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
         let weight = numbers(k * k * if o == 0 { c } else { c * o });

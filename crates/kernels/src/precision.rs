@@ -49,6 +49,12 @@ impl Precision {
     }
 }
 
+/// A number rounded to bf16.
+#[inline(always)]
+pub(crate) fn round_bf16(v: f32) -> f32 {
+    f32::from_bits(bf16_bits(v) << 16)
+}
+
 /// The upper half of a number, rounded to the nearest, ties to even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn bf16_bits(v: f32) -> u32 {

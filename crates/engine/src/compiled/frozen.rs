@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::fusion::fuse;
 use super::part::{Part, parted};
-use crate::device::of_kernels;
+use crate::device::kernel_precision;
 use crate::network::{check_weights, input};
 use crate::{Device, EngineError, Network};
 
@@ -65,7 +65,7 @@ impl Frozen {
         precision: Precision,
     ) -> Result<Self, EngineError> {
         check_weights(&graph, weights)?;
-        let precision = of_kernels(precision);
+        let precision = kernel_precision(precision);
         let compiled = if device.is_cpu() {
             Compiled::new(&graph, weights, precision)?
         } else {

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use headstart_graph::{Dim, Graph, Node, Op, Reduction, ValueId, ValueKind};
+use headstart_kernels::Window;
 use headstart_kernels::channels_last::{Finish, PoolKind};
-use headstart_kernels::{Activation, Window};
+
+use crate::custom::activation_of;
 
 /// What a fused operator computes of its first inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -164,7 +166,6 @@ impl Fusion<'_> {
     fn add(&mut self, node: &Node) -> Option<()> {
         let finish = Finish::default();
         let clamp = |lo: f64, hi: f64| Finish { clamp: [lo as f32, hi as f32], ..finish };
-        let apply = |activation| Finish { activation, ..finish };
         match &node.op {
             Op::Conv2d { stride, padding, dilation, groups } => {
                 let (_, [c, h, w]) = self.image(node, 0)?;
@@ -210,10 +211,9 @@ impl Fusion<'_> {
             }
             Op::Relu => self.finish(node, clamp(0.0, f64::INFINITY)),
             Op::Clip { min, max } => self.finish(node, clamp(*min, *max)),
-            Op::Silu => self.finish(node, apply(Activation::Silu)),
-            Op::Sigmoid => self.finish(node, apply(Activation::Sigmoid)),
-            Op::Gelu { tanh: false } => self.finish(node, apply(Activation::Gelu)),
-            Op::Gelu { tanh: true } => self.finish(node, apply(Activation::GeluTanh)),
+            op @ (Op::Silu | Op::Sigmoid | Op::Gelu { .. }) => {
+                self.finish(node, Finish { activation: activation_of(op)?, ..finish })
+            }
             Op::Add => self.sum(node),
             Op::Mul => {
                 let ((x, a), (y, b)) = (self.image(node, 0)?, self.image(node, 1)?);

@@ -4,6 +4,7 @@ use burn_backend::ops::{ActivationOps, FloatTensorOps};
 use burn_backend::{Scalar, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
+use headstart_graph::Op;
 use headstart_kernels::{Activation, clip as clipping};
 
 use super::memory::keep;
@@ -44,6 +45,18 @@ pub(crate) fn gelu(x: T, tanh: bool) -> T {
 /// `x·σ(x)`.
 pub(crate) fn silu(x: T) -> T {
     if is_ours([&x]) { pointwise(Activation::Silu, x) } else { B::float_mul(x.clone(), B::sigmoid(x)) }
+}
+
+/// The activation that an operator is.
+pub(crate) fn activation_of(op: &Op) -> Option<Activation> {
+    match op {
+        Op::Relu => Some(Activation::Relu),
+        Op::Gelu { tanh: false } => Some(Activation::Gelu),
+        Op::Gelu { tanh: true } => Some(Activation::GeluTanh),
+        Op::Silu => Some(Activation::Silu),
+        Op::Sigmoid => Some(Activation::Sigmoid),
+        _ => None,
+    }
 }
 
 fn pointwise(activation: Activation, x: T) -> T {

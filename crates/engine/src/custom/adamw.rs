@@ -4,7 +4,7 @@ use burn_backend::TensorMetadata;
 use headstart_kernels::adamw::{self as kernel, Step};
 
 use super::memory::keep;
-use super::operator::{plain, slice, tensor, untracked};
+use super::operator::{plain, slice, untracked, zeros};
 use crate::tensor::T;
 
 /// The new parameter and moments, which start at 0.  For tensors that are [`super::on_processor`].
@@ -12,10 +12,7 @@ pub(crate) fn adamw(step: &Step, param: T, gradient: T, moments: Option<(T, T)>)
     let [mut param, gradient] = [param, gradient].map(untracked);
     let (mut m, mut v) = match moments {
         Some((m, v)) => (untracked(m), untracked(v)),
-        None => {
-            let zeros = || tensor(vec![0.0; param.shape().num_elements()], param.shape());
-            (zeros(), zeros())
-        }
+        None => (zeros(param.shape()), zeros(param.shape())),
     };
     kernel::update(step, slice(&gradient), param.storage_mut(), m.storage_mut(), v.storage_mut());
     keep(gradient);

@@ -21,6 +21,10 @@ pub(crate) struct Then {
 }
 
 impl Then {
+    fn is_ours(&self) -> bool {
+        self.residual.as_ref().is_none_or(|r| is_ours([r]))
+    }
+
     fn apply(self, x: T) -> T {
         let x = match self.residual {
             Some(residual) => B::float_add(x, residual),
@@ -40,8 +44,7 @@ impl Then {
 
 /// By the batch's statistics: `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
 pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64, then: Then) -> [T; 3] {
-    let residual_is_ours = then.residual.as_ref().is_none_or(|r| is_ours([r]));
-    if !is_ours([&x, &weight, &bias]) || !residual_is_ours {
+    if !is_ours([&x, &weight, &bias]) || !then.is_ours() {
         let out = B::batch_norm_train(x, weight, bias, eps);
         return [then.apply(out.output), out.mean, out.variance];
     }
@@ -56,8 +59,7 @@ pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64, then: Then) -
 /// By given statistics, of which no gradient is taken: one product and one sum, `x·α + (β − μ·α)` with `α = γ/√(σ² + ε)`, which is
 /// how PyTorch rounds it.
 pub(crate) fn batch_norm_given(x: T, [weight, bias, mean, variance]: [T; 4], eps: f64, then: Then) -> T {
-    let residual_is_ours = then.residual.as_ref().is_none_or(|r| is_ours([r]));
-    if is_ours([&x, &weight, &bias]) && residual_is_ours && on_processor(&mean) && on_processor(&variance) {
+    if is_ours([&x, &weight, &bias]) && then.is_ours() && on_processor(&mean) && on_processor(&variance) {
         let numbers = |t: T| slice(&as_it_lies(t).to_contiguous()).to_vec();
         let statistics = Statistics { mean: numbers(mean), variance: numbers(variance) };
         let norm = kernel::BatchNorm { statistics, are_given: true, eps, clip: then.range() };

@@ -24,7 +24,7 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use activation::{clip, gelu, relu, silu};
+pub(crate) use activation::{activation_of, clip, gelu, relu, silu};
 pub(crate) use adamw::adamw;
 pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};

@@ -233,6 +233,11 @@ pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
+/// A tensor of zeros.
+pub(super) fn zeros(shape: Shape) -> FlexTensor {
+    tensor(vec![0.0; shape.num_elements()], shape)
+}
+
 /// A tensor of which `fill` writes every number.
 pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut values = take(shape.num_elements());

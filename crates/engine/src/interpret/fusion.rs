@@ -1,15 +1,15 @@
-//! Which sums and activations are computed by the batch norm before them.
+//! Which sums and activations are computed by the node before them.
 
 use std::collections::HashMap;
 
 use headstart_graph::{Graph, Op, ValueId};
 
-/// What a graph's batch norms do beyond their own.
+/// What a graph's nodes do beyond their own.
 #[derive(Debug, Default)]
 pub(crate) struct Fusion {
     /// By batch norm: what follows it.
     norms: HashMap<usize, Follows>,
-    /// By node that a batch norm has done: the input that holds its result.
+    /// By node that another has done: the input that holds its result.
     done: HashMap<usize, ValueId>,
 }
 
@@ -25,18 +25,10 @@ pub(crate) struct Follows {
 impl Fusion {
     /// A sum joins the later of the two nodes whose results it adds; an activation joins what it alone reads.
     pub(crate) fn of(graph: &Graph) -> Self {
-        let mut readers: HashMap<ValueId, Vec<usize>> = HashMap::new();
-        let mut producer: HashMap<ValueId, usize> = HashMap::new();
-        for (i, node) in graph.nodes().iter().enumerate() {
-            node.inputs.iter().for_each(|id| readers.entry(*id).or_default().push(i));
-            producer.insert(node.output, i);
-        }
-        let is_output = |id: ValueId| graph.outputs().iter().any(|o| o.value == id);
-        // The one node that reads a value.
-        let reader = |id: ValueId| match readers.get(&id).map(Vec::as_slice) {
-            Some(&[i]) if !is_output(id) => Some(i),
-            _ => None,
-        };
+        let readers = Readers::of(graph);
+        let reader = |id: ValueId| readers.only(id);
+        let producer: HashMap<ValueId, usize> =
+            graph.nodes().iter().enumerate().map(|(i, node)| (node.output, i)).collect();
         let clip_of = |i: usize| match graph.nodes()[i].op {
             Op::Relu => Some([0.0, f64::INFINITY]),
             Op::Clip { min, max } => Some([min, max]),
@@ -69,6 +61,11 @@ impl Fusion {
         fusion
     }
 
+    /// Node `i` is done by the one that makes `input`, the only value it reads.
+    pub(crate) fn is_done(&mut self, i: usize, input: ValueId) {
+        self.done.insert(i, input);
+    }
+
     /// What follows node `i`, if it is a batch norm.
     pub(crate) fn follows(&self, i: usize) -> Follows {
         self.norms.get(&i).copied().unwrap_or_default()
@@ -77,5 +74,29 @@ impl Fusion {
     /// The value that is the result of node `i` already.
     pub(crate) fn done(&self, i: usize) -> Option<ValueId> {
         self.done.get(&i).copied()
+    }
+}
+
+/// Who reads which value.
+pub(crate) struct Readers {
+    by_value: HashMap<ValueId, Vec<usize>>,
+    outputs: Vec<ValueId>,
+}
+
+impl Readers {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        let mut by_value: HashMap<ValueId, Vec<usize>> = HashMap::new();
+        for (i, node) in graph.nodes().iter().enumerate() {
+            node.inputs.iter().for_each(|id| by_value.entry(*id).or_default().push(i));
+        }
+        Readers { by_value, outputs: graph.outputs().iter().map(|o| o.value).collect() }
+    }
+
+    /// The one node that reads a value, which is no result of the graph.
+    pub(crate) fn only(&self, id: ValueId) -> Option<usize> {
+        match self.by_value.get(&id).map(Vec::as_slice) {
+            Some(&[i]) if !self.outputs.contains(&id) => Some(i),
+            _ => None,
+        }
     }
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::filters::Filters;
 use super::product::{BLOCK, Product, Rows};
-use super::rounding::{Extent, pairs};
+use super::rounding::round;
 use super::tile::{Finish, ROWS_MAX, Segment, Step};
 use super::vector::lanes;
 use super::view::View;
@@ -190,7 +190,7 @@ impl Convolution {
                 let (image, first) = (band / bands.count, band % bands.count * bands.rows);
                 let end = (first + bands.rows).min(self.to.size[0]);
                 // SAFETY: by the caller.
-                let step = unsafe { self.round(bands, arena, n, image, first..end, buffer) };
+                let step = unsafe { self.round(bands, arena, [n, image], first..end, buffer) };
                 let [s_y, s_x] = bands.window.stride;
                 for (y, x) in (first..end).flat_map(|y| (0..self.to.size[1]).map(move |x| (y, x))) {
                     let i = rows.len;
@@ -219,49 +219,33 @@ impl Convolution {
         &self,
         bands: &Bands,
         arena: Shared,
-        n: usize,
-        image: usize,
+        [n, image]: [usize; 2],
         results: Range<usize>,
         buffer: &mut [f32],
     ) -> Step {
-        let (d, from, [h, w]) = (&bands.window, &self.from, bands.view.size);
-        let h = h - (bands.rows - results.len()) * d.stride[0];
+        let (precision, from, [h, w]) = (self.product.filters.precision(), &self.from, bands.view.size);
+        let h = h - (bands.rows - results.len()) * bands.window.stride[0];
         let [gap_y, gap_x] = bands.gap;
         // A row of the band as runs of memory: one, where nothing lies between its pixels.
-        let words = bands.view.pixel;
         let is_run = gap_x == 1
             && from.pixel == from.channels
-            && from.channels.is_multiple_of(bands.precision.factors_a_word());
+            && from.channels.is_multiple_of(precision.factors_a_word());
         let (runs, len) = if is_run { (1, w * from.channels) } else { (w, from.channels) };
-        let [top, left, ..] = self.window.padding;
-        let corner =
-            from.at(n, image, results.start * self.window.stride[0], 0) - top * from.row - left * from.pixel;
-        let run = |y: usize, x: usize| {
+        let ([top, left, ..], first) = (self.window.padding, results.start * self.window.stride[0]);
+        let corner = from.at(n, image, first, 0) - top * from.row - left * from.pixel;
+        let runs = (0..h).flat_map(|y| (0..runs).map(move |x| (y, x))).map(|(y, x)| {
             let at = corner + y * gap_y * from.row + x * gap_x * from.pixel;
             // SAFETY: by the caller: pixels of the image or of its margin.
-            unsafe { std::slice::from_raw_parts(arena.at(at).cast_const(), len) }
-        };
-        let places = (0..h).flat_map(|y| (0..runs).map(move |x| (y, x)));
-        let to = |y: usize, x: usize| {
-            let at = y * bands.view.row + x * words;
-            at..at + len.div_ceil(bands.precision.factors_a_word())
-        };
-        if bands.precision == Precision::Bf16 {
-            places.for_each(|(y, x)| pairs(run(y, x), &mut buffer[to(y, x)]));
-            return Step::default();
-        }
-        let mut extent = Extent::ZERO;
-        places.clone().for_each(|(y, x)| extent.add(run(y, x)));
-        let (step, bytes) = extent.step();
-        places.for_each(|(y, x)| bytes.of(run(y, x), &mut buffer[to(y, x)]));
-        step
+            let run = unsafe { std::slice::from_raw_parts(arena.at(at).cast_const(), len) };
+            (run, y * bands.view.row + x * bands.view.pixel)
+        });
+        round(precision, runs, buffer)
     }
 }
 
 /// Images in bands of rows of the result, as they lie in a buffer of words.
 #[derive(Debug)]
 struct Bands {
-    precision: Precision,
     /// Rows of the result in each but the last of an image.
     rows: usize,
     /// Bands of an image.
@@ -289,7 +273,7 @@ impl Bands {
         let rows = h.div_ceil(count);
         let view = View::new(0, [read(0, rows), width], words, [0; 4]);
         let window = Window { n: 1, c: words, size: view.size, stride, padding: [0; 4], ..*d };
-        Bands { precision, rows, count: h.div_ceil(rows), view, window, gap }
+        Bands { rows, count: h.div_ceil(rows), view, window, gap }
     }
 }
 

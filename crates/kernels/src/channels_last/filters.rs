@@ -37,11 +37,8 @@ impl Filters {
         assert!(n > 0 && weight.len() == n * c * taps, "filters of {c} channels and {taps} taps");
         let words = c.div_ceil(precision.factors_a_word());
         let steps = words * taps;
-        let vectors = n.div_ceil(lanes);
-        let n_panels = vectors.div_ceil(VECTORS_MAX);
-        // Panels of nearly one width: 4 vectors are 2 and 2.
-        let starts: Vec<usize> = (0..=n_panels).map(|i| i * vectors / n_panels * lanes).collect();
-        let width = vectors * lanes;
+        let starts = panel_starts(n, lanes);
+        let width = starts[starts.len() - 1];
         let mut packed = Floats::zeros(width * steps);
         let [mut scales, mut sums] = [(); 2].map(|()| match precision {
             Precision::Int8 => Floats::zeros(width),
@@ -111,6 +108,13 @@ impl Filters {
         let range = self.starts[panel]..self.starts[panel + 1];
         (self.precision == Precision::Int8).then(|| [&self.scales, &self.sums].map(|f| &f[range.clone()]))
     }
+}
+
+/// First of `n` filters of each panel, and the end: panels of nearly one width, of whole vectors, so that 4 are 2 and 2.
+pub(super) fn panel_starts(n: usize, lanes: usize) -> Vec<usize> {
+    let vectors = n.div_ceil(lanes);
+    let n_panels = vectors.div_ceil(VECTORS_MAX);
+    (0..=n_panels).map(|i| i * vectors / n_panels.max(1) * lanes).collect()
 }
 
 /// The largest magnitude; infinite or NaN if one of them is.

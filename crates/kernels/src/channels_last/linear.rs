@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::filters::Filters;
 use super::product::{BLOCK, Product, Rows};
-use super::rounding::{Extent, pairs};
+use super::rounding::round;
 use super::tile::{Finish, ROWS_MAX, Segment};
 use super::vector::lanes;
 use super::with_buffer;
@@ -106,15 +106,7 @@ impl Linear {
         }
         with_buffer(words * rows.len, |buffer| {
             for (i, (row, to)) in x.chunks_exact(self.width).zip(buffer.chunks_exact_mut(words)).enumerate() {
-                if precision == Precision::Int8 {
-                    let mut extent = Extent::ZERO;
-                    extent.add(row);
-                    let (step, bytes) = extent.step();
-                    bytes.of(row, to);
-                    rows.steps[i] = step;
-                } else {
-                    pairs(row, to);
-                }
+                rows.steps[i] = round(precision, std::iter::once((row, 0)), to);
                 rows.from[i] = to.as_ptr();
             }
             f(&mut rows);

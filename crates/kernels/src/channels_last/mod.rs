@@ -51,8 +51,8 @@ fn each(n: usize, in_parallel: bool, f: impl Fn(usize) + Sync + Send) {
     }
 }
 
-/// Calls `f` with a buffer of this thread.
-fn with_buffer(len: usize, f: impl FnOnce(&mut [f32])) {
+/// Calls `f` with a buffer of this thread, which may hold anything.
+fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static BUFFER: Cell<Floats> = const { Cell::new(Floats::none()) };
     }
@@ -60,6 +60,7 @@ fn with_buffer(len: usize, f: impl FnOnce(&mut [f32])) {
     if buffer.len() < len {
         buffer = Floats::zeros(len);
     }
-    f(&mut buffer[..len]);
+    let made = f(&mut buffer[..len]);
     BUFFER.set(buffer);
+    made
 }

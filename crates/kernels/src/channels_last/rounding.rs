@@ -4,6 +4,7 @@
 //! `q` in 0…255, so that zero is exact; weights become signed bytes, `w ≈ scale·q` with `q` in −127…127 (Jacob et al., 2018).
 
 use super::tile::Step;
+use crate::Precision;
 use crate::precision::bf16_bits;
 use crate::simd::widest;
 
@@ -12,8 +13,35 @@ pub(super) fn pairs(from: &[f32], to: &mut [f32]) {
     assert_eq!(to.len(), from.len().div_ceil(2), "a word for two numbers");
     // SAFETY: two halves are a word, and every pattern is a number.
     let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<u16>(), 2 * to.len()) };
-    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
+    halves(from, &mut to[..from.len()]);
     to[from.len()..].fill(0);
+}
+
+/// A number in bf16 each.
+pub(super) fn halves(from: &[f32], to: &mut [u16]) {
+    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
+}
+
+/// Rounds runs of numbers that are read together, each to the words from its place in `to` on.  In integers they have one step,
+/// which is returned.
+pub(super) fn round<'a>(
+    precision: Precision,
+    runs: impl Iterator<Item = (&'a [f32], usize)> + Clone,
+    to: &mut [f32],
+) -> Step {
+    let words = |run: &[f32], at: usize| at..at + run.len().div_ceil(precision.factors_a_word());
+    match precision {
+        Precision::F32 => runs.for_each(|(run, at)| to[words(run, at)].copy_from_slice(run)),
+        Precision::Bf16 => runs.for_each(|(run, at)| pairs(run, &mut to[words(run, at)])),
+        Precision::Int8 => {
+            let mut extent = Extent::ZERO;
+            runs.clone().for_each(|(run, _)| extent.add(run));
+            let (step, bytes) = extent.step();
+            runs.for_each(|(run, at)| bytes.of(run, &mut to[words(run, at)]));
+            return step;
+        }
+    }
+    Step::default()
 }
 
 /// `round(w/scale)`, four to a word; the rest of the last is 0.  Returns their sum.
@@ -37,7 +65,7 @@ const LANES: usize = 32;
 
 /// The range of numbers, with zero.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
+struct Extent {
     lo: [f32; LANES],
     hi: [f32; LANES],
     /// Patterns of the largest magnitudes, which tell of NaN and infinity.
@@ -45,10 +73,10 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) const ZERO: Extent = Extent { lo: [0.0; LANES], hi: [0.0; LANES], magnitude: [0; LANES] };
+    const ZERO: Extent = Extent { lo: [0.0; LANES], hi: [0.0; LANES], magnitude: [0; LANES] };
 
     /// Widens to hold `values` as well.
-    pub(super) fn add(&mut self, values: &[f32]) {
+    fn add(&mut self, values: &[f32]) {
         let Extent { mut lo, mut hi, mut magnitude } = *self;
         let mut widen = |i: usize, v: f32| {
             lo[i] = if v < lo[i] { v } else { lo[i] };
@@ -67,7 +95,7 @@ impl Extent {
 
     /// Bytes over this range.  What stands for NaN or infinity, or for steps too large for a number, makes every product
     /// NaN.
-    pub(super) fn step(self) -> (Step, Bytes) {
+    fn step(self) -> (Step, Bytes) {
         let lo = self.lo.into_iter().fold(0.0, f32::min);
         let hi = self.hi.into_iter().fold(0.0, f32::max);
         let magnitude = self.magnitude.into_iter().max().unwrap_or(0);
@@ -85,14 +113,14 @@ impl Extent {
 
 /// How numbers become bytes: `round(v·by) + zero`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bytes {
+struct Bytes {
     by: f32,
     zero: f32,
 }
 
 impl Bytes {
     /// Four bytes to a word.  The last may be partly 0, which stands for nothing, since weights are 0 there.
-    pub(super) fn of(self, from: &[f32], to: &mut [f32]) {
+    fn of(self, from: &[f32], to: &mut [f32]) {
         let to = bytes(from, to);
         // Adding 1.5·2²³ leaves the number, rounded to the nearest, in the lowest bits.
         const ROUND: f32 = 12_582_912.0;

@@ -149,7 +149,7 @@ proptest! {
         let residual = numbers(d.n * o * plane, seed + 3);
         for precision in [Precision::Bf16, Precision::Int8] {
             let rounded = |v: &[f32]| -> Vec<f32> {
-                v.iter().map(|v| f32::from_bits(crate::precision::bf16_bits(*v) << 16)).collect()
+                v.iter().map(|v| crate::precision::round_bf16(*v)).collect()
             };
             let (x_as, weight_as) =
                 if precision == Precision::Bf16 { (rounded(&x), rounded(&weight)) } else { (x.clone(), weight.clone()) };

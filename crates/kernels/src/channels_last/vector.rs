@@ -277,7 +277,7 @@ macro_rules! by_isa {
         $name:ident with $features:literal => $body:ident::<$($generic:ty)?>($($arg:ident: $ty:ty),* $(,)?)
     ) => {
         $(#[$doc])*
-        pub(super) unsafe fn $name(isa: $crate::Isa, $($arg: $ty),*) {
+        pub(in crate::channels_last) unsafe fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = $features)]

@@ -1,7 +1,7 @@
 //! What a tile of a product is, and who computes it.
 
 use crate::Isa;
-use crate::precision::bf16_bits;
+use crate::precision::round_bf16;
 use crate::simd::widest;
 
 /// A tile of a product: `c = a·b`, or `c += a·b`, over packed panels.
@@ -82,11 +82,11 @@ impl Kernel {
         if isa == Isa::Avx512 && super::bf16::is_available() {
             return super::bf16::KERNEL;
         }
-        Kernel { prepare: Some(round_bf16), ..plain }
+        Kernel { prepare: Some(round_panel), ..plain }
     }
 }
 
 /// Rounds every number of a panel to bf16.
-fn round_bf16(panel: &mut [f32], _width: usize) {
-    widest(|| panel.iter_mut().for_each(|v| *v = f32::from_bits(bf16_bits(*v) << 16)));
+fn round_panel(panel: &mut [f32], _width: usize) {
+    widest(|| panel.iter_mut().for_each(|v| *v = round_bf16(*v)));
 }

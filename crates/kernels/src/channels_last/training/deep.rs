@@ -5,11 +5,12 @@
 use rayon::prelude::*;
 
 use super::super::vector::lanes;
-use super::super::winograd::{POSITIONS, transform};
+use super::super::winograd::{POSITIONS, TILES, multiply, transform};
+use super::super::with_buffer;
 use super::panels::starts;
-use super::scratch::{Scratch, on_thread};
+use super::scratch::Scratch;
 use super::transformed::Filters;
-use super::winograd::{TILES, Tiles, multiply};
+use super::winograd::Tiles;
 use crate::Isa;
 use crate::gemm::Shared;
 
@@ -46,7 +47,7 @@ pub(super) fn convolve(
     (0..starts.len() - 1).into_par_iter().with_max_len(1).for_each(|panel| {
         let (range, cols) = (starts[panel]..starts[panel + 1], starts[panel + 1] - starts[panel]);
         let count = cols.min(o - range.start);
-        on_thread(POSITIONS * cols * (CHANNELS + n_tiles), |buffer| {
+        with_buffer(POSITIONS * cols * (CHANNELS + n_tiles), |buffer| {
             let (packed, products) = buffer.split_at_mut(POSITIONS * CHANNELS * cols);
             for first in (0..c).step_by(CHANNELS) {
                 let some = first..(first + CHANNELS).min(c);
@@ -57,7 +58,7 @@ pub(super) fn convolve(
                     let a = &inner[position * n_tiles * pitch + first..];
                     let b = &packed[position * CHANNELS * cols..];
                     let made = &mut products[position * n_tiles * cols..][..n_tiles * cols];
-                    multiply(a, pitch, b, made, cols, n_tiles, count, n, first > 0);
+                    multiply(isa, (a, pitch), b, (made, cols), [n_tiles, n, count], first > 0);
                 }
             }
             for tile in 0..n_tiles {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  In f32, filters of
-//! 3×3 and stride 1 go by Winograd's way, forward and backward; others by products of gathered rows, of which the gradient of
+//! 3×3 and stride 1 go by Winograd's way, forward and backward, and the gradient of their weight in bf16, too; others by products of gathered rows, of which the gradient of
 //! `x` has one for every phase of the stride, with the taps that reach it, so that nothing is multiplied with zeros.
 
 mod add;

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::filters::panel_starts;
 use super::super::tile::VECTORS_MAX;
 use super::super::vector::lanes;
 use super::scratch::Scratch;
 use crate::Isa;
 use crate::gemm::{Operands, interleave};
-use crate::precision::bf16_bits;
+use crate::precision::{bf16_bits, round_bf16};
 use crate::simd::widest;
 
 /// Where the numbers of a weight lie for a product: step `(tap, channel)` of line `i` is at
@@ -57,7 +58,7 @@ impl Panels {
                     panel[steps * cols..].fill(0.0);
                     pair(panel, cols);
                 }
-                Operands::Bf16 => panel.iter_mut().for_each(|v| *v = f32::from_bits(bf16_bits(*v) << 16)),
+                Operands::Bf16 => panel.iter_mut().for_each(|v| *v = round_bf16(*v)),
             }
         });
         Panels { packed, starts, n: lines.n, steps, in_pairs }
@@ -93,12 +94,9 @@ impl Panels {
     }
 }
 
-/// First line of each panel, and the end: panels of nearly one width, of whole vectors.
+/// First line of each panel, and the end.
 pub(super) fn starts(n: usize) -> Vec<usize> {
-    let lanes = lanes(Isa::best());
-    let vectors = n.div_ceil(lanes);
-    let n_panels = vectors.div_ceil(VECTORS_MAX);
-    (0..=n_panels).map(|i| i * vectors / n_panels.max(1) * lanes).collect()
+    panel_starts(n, lanes(Isa::best()))
 }
 
 impl Lines<'_> {

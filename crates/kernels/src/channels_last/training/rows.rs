@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::rounding::halves;
 use super::super::tile::{self, ROWS_MAX, Segment, Tile};
+use super::super::with_buffer;
 use super::panels::Panels;
-use super::scratch::on_thread;
 use crate::gemm::{Operands, Shared};
-use crate::precision::bf16_bits;
+use crate::precision::round_bf16;
 use crate::simd::widest;
 use crate::{Floats, Isa, Precision};
 
@@ -103,7 +104,7 @@ impl Block<'_> {
             (false, false) => steps,
             (false, true) => steps.div_ceil(2),
         };
-        on_thread(pitch * positions.len(), |rows| {
+        with_buffer(pitch * positions.len(), |rows| {
             let mut a = [std::ptr::null::<f32>(); POSITIONS];
             let mut c = [std::ptr::null_mut::<f32>(); POSITIONS];
             for (i, position) in positions.clone().enumerate() {
@@ -124,13 +125,10 @@ impl Block<'_> {
                             std::slice::from_raw_parts_mut(row.as_mut_ptr().cast::<u16>(), 2 * pitch)
                         };
                         row[steps..].fill(0);
-                        self.reads.gather(at, &mut row[..steps], |from, to| {
-                            widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
-                        });
+                        self.reads.gather(at, &mut row[..steps], halves);
                     }
                     Operands::Bf16 => self.reads.gather(at, row, |from, to| {
-                        let round = |v: f32| f32::from_bits(bf16_bits(v) << 16);
-                        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = round(v)));
+                        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = round_bf16(v)));
                     }),
                 }
             }

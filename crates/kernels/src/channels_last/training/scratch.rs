@@ -1,7 +1,6 @@
 //! Memory that is used for a moment and kept for the next time: fresh pages are cleared by the system, which takes as long as
 //! computing what is written into them.
 
-use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
@@ -53,18 +52,4 @@ impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.floats[..self.len]
     }
-}
-
-/// Calls `f` with a buffer of this thread, which may hold anything.
-pub(super) fn on_thread<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        static BUFFER: Cell<Floats> = const { Cell::new(Floats::none()) };
-    }
-    let mut buffer = BUFFER.take();
-    if buffer.len() < len {
-        buffer = Floats::zeros(len);
-    }
-    let made = f(&mut buffer[..len]);
-    BUFFER.set(buffer);
-    made
 }

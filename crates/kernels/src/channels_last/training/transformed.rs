@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::winograd::{P, POSITIONS, Q, SIDE};
+use super::super::winograd::{self, POSITIONS, SIDE};
 use super::panels::starts;
 use super::scratch::Scratch;
 use crate::gemm::Shared;
@@ -153,10 +153,7 @@ unsafe fn filters(
     });
 }
 
-/// `G`: a filter's polynomial at each point, over the product of the point's distances from the others.
+/// [`winograd::points`], as a step of training takes them.
 pub(super) fn points() -> [[f32; 3]; SIDE] {
-    let (p, q) = (f64::from(P), f64::from(Q));
-    let at = |x: f64, distances: f64| [1.0, x, x * x].map(|power| (power / distances) as f32);
-    let (of_p, of_q) = (2.0 * p * p * (p * p - q * q), 2.0 * q * q * (q * q - p * p));
-    [at(0.0, p * p * q * q), at(p, of_p), at(-p, of_p), at(q, of_q), at(-q, of_q), [0.0, 0.0, 1.0]]
+    winograd::points().map(|row| row.map(|v| v as f32))
 }

@@ -5,18 +5,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::tile::{self, ROWS_MAX, Segment, Tile};
-use super::super::vector::{Vector, by_isa, lanes};
-use super::super::winograd::{OUT, POSITIONS, SIDE, outer, six, transform};
+use super::super::tile::{Finish, ROWS_MAX};
+use super::super::vector::lanes;
+use super::super::winograd::{OUT, POSITIONS, SIDE, Target, block as block_of, finish, multiply, transform};
+use super::super::with_buffer;
 use super::deep;
 use super::rows::Images;
-use super::scratch::on_thread;
 use super::transformed::{Filters, Packed};
 use crate::gemm::Shared;
-use crate::{Floats, Isa, Precision};
-
-/// Tiles of a block.
-pub(super) const TILES: usize = 64;
+use crate::{Floats, Isa};
 
 /// `to [n, h, w, o]` of images that begin `pad` rows and columns after what the first filter reads.
 pub(super) fn convolve(
@@ -41,7 +38,10 @@ pub(super) fn convolve(
     }
     let filters = &Packed::new(filters);
     let tasks = 3 * rayon::current_num_threads();
-    let len = n_tiles.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(2 * ROWS_MAX, tiles.block(o));
+    let len = n_tiles
+        .div_ceil(tasks)
+        .next_multiple_of(ROWS_MAX)
+        .clamp(2 * ROWS_MAX, block_of([images.channels, o]));
     let down = n_tiles.div_ceil(len);
     let panels = filters.starts.len() - 1;
     let across = tasks.div_ceil(down).min(panels);
@@ -69,7 +69,7 @@ unsafe fn block(
     let pitch = c.next_multiple_of(lanes(isa));
     let [first, end] = [filters.starts[panels.start], filters.starts[panels.end]];
     let width = end - first;
-    on_thread(POSITIONS * len * (pitch + width), |buffer| {
+    with_buffer(POSITIONS * len * (pitch + width), |buffer| {
         let (inner, products) = buffer.split_at_mut(POSITIONS * len * pitch);
         for (i, tile) in block.clone().enumerate() {
             // SAFETY: pixels of an image, or zeros.
@@ -80,7 +80,8 @@ unsafe fn block(
             let made = &mut products[position * len * width..][..len * width];
             for panel in panels.clone() {
                 let (b, range) = (filters.panel(panel, position), filters.range(panel));
-                multiply(a, pitch, b, &mut made[range.start - first..], width, len, range.len(), c, false);
+                let to = (&mut made[range.start - first..], width);
+                multiply(isa, (a, pitch), b, to, [len, c, range.len()], false);
             }
         }
         let (o, count) = (filters.size[0], filters.range(panels.end - 1).end - first);
@@ -91,53 +92,6 @@ unsafe fn block(
             };
         }
     });
-}
-
-/// `to [tiles, cols] = a [tiles, c]·b [c, cols]`, or `to += a·b`; rows lie `pitch` and `width` apart.
-#[expect(clippy::too_many_arguments, reason = "what BLAS asks for, too")]
-pub(super) fn multiply(
-    a: &[f32],
-    pitch: usize,
-    b: &[f32],
-    to: &mut [f32],
-    width: usize,
-    tiles: usize,
-    cols: usize,
-    c: usize,
-    add: bool,
-) {
-    let isa = Isa::best();
-    let segments = [Segment { offset: 0, len: c }];
-    assert!(
-        a.len() >= (tiles - 1) * pitch + c && to.len() >= (tiles - 1) * width + cols,
-        "rows of a product"
-    );
-    assert!(b.len() >= c * cols.next_multiple_of(lanes(isa)), "a panel");
-    for i in (0..tiles).step_by(tile::rows(isa)) {
-        let rows = tile::rows(isa).min(tiles - i);
-        let (mut from, mut at) = ([std::ptr::null(); ROWS_MAX], [std::ptr::null_mut(); ROWS_MAX]);
-        for r in 0..rows {
-            from[r] = a[(i + r) * pitch..].as_ptr();
-            at[r] = to[(i + r) * width..].as_mut_ptr();
-        }
-        let t = Tile {
-            a: &from[..rows],
-            steps: &[],
-            segments: &segments,
-            b: b.as_ptr(),
-            scales: std::ptr::null(),
-            sums: std::ptr::null(),
-            c: &at[..rows],
-            residual: None,
-            first: 0,
-            bias: std::ptr::null(),
-            cols,
-            add,
-            clamp: None,
-        };
-        // SAFETY: rows and the panel are as long as was just checked.
-        unsafe { tile::compute(isa, Precision::F32, &t) };
-    }
 }
 
 /// The tiles of some images.
@@ -155,17 +109,6 @@ impl Tiles<'_> {
     /// Rows and columns of tiles of an image.
     pub(super) fn grid(&self) -> [usize; 2] {
         self.size.map(|n| n.div_ceil(OUT))
-    }
-
-    /// Tiles of a block at most: what is made of them stays in the second cache while the filters fit there too, or the filters
-    /// are read for many tiles at once.
-    fn block(&self, o: usize) -> usize {
-        let c = self.images.channels;
-        if c * o <= 8192 {
-            (3500 / (c + o)).next_multiple_of(ROWS_MAX).clamp(2 * ROWS_MAX, TILES)
-        } else {
-            TILES
-        }
     }
 
     /// Image, row and column of a tile.
@@ -195,8 +138,14 @@ impl Tiles<'_> {
         let size = [OUT.min(h - y), OUT.min(w - x)];
         // SAFETY: `size` pixels of the result from here on, by the caller.
         unsafe {
-            let to = to.at(((image * h + y) * w + x) * o + first);
-            finish(Isa::best(), products, stride, bias, count, to, [size, [w * o, o]]);
+            let target = Target {
+                to: to.at(((image * h + y) * w + x) * o + first),
+                size,
+                strides: [w * o, o],
+                residual: None,
+                clamp: Finish::default().clamp,
+            };
+            finish(Isa::best(), products, stride, bias, count, &target);
         }
     }
 
@@ -210,58 +159,5 @@ impl Tiles<'_> {
             let inside = y < h && x < w;
             if inside { data[((image * h + y) * w + x) * channels..].as_ptr() } else { self.zeros.as_ptr() }
         })
-    }
-}
-
-by_isa! {
-    /// Writes `Aᵀ·m·A + bias` for the first rows and columns of a tile, `count` channels; `shape` is how many, and their strides.
-    ///
-    /// # Safety
-    /// A row of products lies at each of 36 places, `stride` apart; so many pixels can be written from `to` on, with the
-    /// strides of rows and pixels; the machine has the instructions.
-    finish => finish_any(
-        products: &[f32],
-        stride: usize,
-        bias: &[f32],
-        count: usize,
-        to: *mut f32,
-        shape: [[usize; 2]; 2],
-    )
-}
-
-#[inline(always)]
-unsafe fn finish_any<V: Vector>(
-    products: &[f32],
-    stride: usize,
-    bias: &[f32],
-    count: usize,
-    to: *mut f32,
-    [size, strides]: [[usize; 2]; 2],
-) {
-    let padded = count.next_multiple_of(V::LANES);
-    assert!((POSITIONS - 1) * stride + padded <= products.len() && padded <= bias.len(), "rows of products");
-    let mut channel = 0;
-    while channel < count {
-        let n = V::LANES.min(count - channel);
-        // SAFETY: by the caller, and by the assertion above.
-        unsafe {
-            let load = |i: usize| V::load(products.as_ptr().add(i * stride + channel));
-            let mut columns = [[V::splat(0.0); OUT]; SIDE];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = outer(six!(|i| load(i * SIDE + j)));
-            }
-            let bias = V::load(bias.as_ptr().add(channel));
-            let mut made = [[V::splat(0.0); OUT]; OUT];
-            for (i, made) in made.iter_mut().enumerate() {
-                *made = outer(six!(|j| columns[j][i]));
-            }
-            for (i, made) in made.iter().enumerate().take(size[0]) {
-                for (j, &v) in made.iter().enumerate().take(size[1]) {
-                    let (v, to) = (v.add(bias), to.add(i * strides[0] + j * strides[1] + channel));
-                    if n == V::LANES { v.store(to) } else { v.store_first(to, n) }
-                }
-            }
-        }
-        channel += V::LANES;
     }
 }

@@ -14,9 +14,10 @@ use rayon::prelude::*;
 
 use super::super::tile::{ROWS_MAX, VECTORS_MAX, rows};
 use super::super::vector::{Vector, by_isa, lanes};
-use super::super::winograd::{OUT, P, POSITIONS, Q, SIDE, six, transform};
+use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, transform};
+use super::super::with_buffer;
 use super::rows::Images;
-use super::scratch::{Scratch, on_thread};
+use super::scratch::Scratch;
 use super::transformed::points;
 use super::winograd::Tiles;
 use crate::gemm::Shared;
@@ -68,7 +69,7 @@ impl Sums<'_> {
         let mut made = Scratch::new(parts * len);
         made.par_chunks_exact_mut(len).enumerate().with_max_len(1).for_each(|(part, sums)| {
             let range = part * n_tiles / parts..(part + 1) * n_tiles / parts;
-            on_thread(POSITIONS * BLOCK * (self.pitches[0] + self.pitches[1]), |buffer| {
+            with_buffer(POSITIONS * BLOCK * (self.pitches[0] + self.pitches[1]), |buffer| {
                 for start in range.clone().step_by(BLOCK) {
                     let block = start..(start + BLOCK).min(range.end);
                     let n = block.len();
@@ -128,7 +129,7 @@ impl Sums<'_> {
         (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
             let (first_o, first_c) = (task / across * FILTERS, task % across * width);
             let size = [FILTERS.min(o - first_o), width.min(c - first_c)];
-            on_thread(POSITIONS * FILTERS * width, |sums| {
+            with_buffer(POSITIONS * FILTERS * width, |sums| {
                 for position in 0..POSITIONS {
                     let a = &outer[position * n_tiles * self.pitches[1] + first_o..];
                     let b = &inner[position * n_tiles * self.pitches[0] + first_c..];
@@ -166,57 +167,6 @@ impl Sums<'_> {
             transform(isa, &self.tiles.pixels(tile), self.tiles.images.channels, inner, strides[0]);
             spread(isa, &pixels, channels, outer, strides[1]);
         }
-    }
-}
-
-by_isa! {
-    /// `A·g·Aᵀ` of one tile, channel by channel, a row at each of 36 places in `to`, `stride` apart.
-    ///
-    /// # Safety
-    /// `c` numbers can be read at each of `from`; the machine has the instructions.
-    spread => spread_any(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
-}
-
-#[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "rows of a transposed array")]
-unsafe fn spread_any<V: Vector>(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize) {
-    assert!((POSITIONS - 1) * stride + c.next_multiple_of(V::LANES) <= to.len(), "rows of a spread tile");
-    let to = to.as_mut_ptr();
-    let mut channel = 0;
-    while channel < c {
-        let n = V::LANES.min(c - channel);
-        // SAFETY: by the caller, and by the assertion above.
-        unsafe {
-            let load = |i: usize| {
-                let at = from[i].add(channel);
-                if n == V::LANES { V::load(at) } else { V::load_first(at, n) }
-            };
-            let mut columns = [[V::splat(0.0); SIDE]; OUT];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = values([load(j), load(OUT + j), load(2 * OUT + j), load(3 * OUT + j)]);
-            }
-            for i in 0..SIDE {
-                let row = values([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
-                for (j, v) in row.into_iter().enumerate() {
-                    v.store(to.add((i * SIDE + j) * stride + channel));
-                }
-            }
-        }
-        channel += V::LANES;
-    }
-}
-
-/// `A·g`: the values of a polynomial at the points.
-#[inline(always)]
-unsafe fn values<V: Vector>(g: [V; OUT]) -> [V; SIDE] {
-    // SAFETY: by the caller.
-    unsafe {
-        let splat = |v: f32| V::splat(v);
-        let even = |x: f32| g[0].add_product(g[2], splat(x * x));
-        let odd = |x: f32| g[1].add_product(g[3], splat(x * x));
-        let (p, q) = ((even(P), odd(P)), (even(Q), odd(Q)));
-        let at = |(even, odd): (V, V), x: f32| even.add_product(odd, splat(x));
-        [g[0], at(p, P), at(p, -P), at(q, Q), at(q, -Q), g[3]]
     }
 }
 
