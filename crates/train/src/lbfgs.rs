@@ -29,15 +29,17 @@ const VALUE_NOISE: f64 = 1e-7;
 /// If noise ends the search, gradients up to this multiple of the goal still count as converged.
 const NOISE_MARGIN: f64 = 10.0;
 
-/// `evaluate(x)` gives value and gradient, `precondition(g)` an approximate `H⁻¹·g`.
+/// From `start`, where value and gradient are known.  `evaluate(x)` gives them, `precondition(g)` an approximate `H⁻¹·g`, which must be linear: it is asked once an
+/// iteration.
 pub(crate) fn minimise(
     start: Vec<f64>,
+    (mut value, mut gradient): (f64, Vec<f64>),
     stop: Stop,
     mut evaluate: impl FnMut(&[f64]) -> (f64, Vec<f64>),
     precondition: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Minimum {
     let mut x = start;
-    let (mut value, mut gradient) = evaluate(&x);
+    let mut preconditioned = precondition(&gradient);
     let mut memory = Memory::default();
     let mut n_iterations = 0;
     while size_max(&gradient) > stop.gradient_max {
@@ -45,11 +47,12 @@ pub(crate) fn minimise(
             return Minimum { x, n_iterations, converged: false };
         }
         n_iterations += 1;
-        let direction = memory.direction(&gradient, &precondition);
+        let direction = memory.direction(&gradient, &preconditioned);
         match search(&x, value, &gradient, &direction, &mut evaluate) {
             Some(point) => {
-                memory.push(&x, &gradient, &point, &precondition);
-                (x, value, gradient) = (point.x, point.value, point.gradient);
+                let new = precondition(&point.gradient);
+                memory.push([&x, &gradient, &preconditioned], [&point.x, &point.gradient, &new]);
+                (x, value, gradient, preconditioned) = (point.x, point.value, point.gradient, new);
             }
             // A stale memory may point uphill: begin afresh.  Without a memory there is nothing left to gain.
             None if !memory.pairs.is_empty() => memory = Memory::default(),
@@ -102,46 +105,57 @@ fn search(
 
 #[derive(Default)]
 struct Memory {
-    /// Step, change of gradient, 1/(step·change); oldest first.
-    pairs: Vec<(Vec<f64>, Vec<f64>, f64)>,
+    /// Oldest first.
+    pairs: Vec<Pair>,
     /// Scale of the preconditioner, from the last pair.
     scale: Option<f64>,
 }
 
+struct Pair {
+    step: Vec<f64>,
+    /// Of the gradient.
+    change: Vec<f64>,
+    /// The change, preconditioned.
+    preconditioned: Vec<f64>,
+    /// 1/(step·change).
+    rho: f64,
+}
+
 impl Memory {
-    /// −H⁻¹·g by the two-loop recursion.
-    fn direction(&self, gradient: &[f64], precondition: &impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
-        let mut q = gradient.to_vec();
+    /// −H⁻¹·g by the two-loop recursion, from `g` and what the preconditioner makes of it.
+    fn direction(&self, gradient: &[f64], preconditioned: &[f64]) -> Vec<f64> {
+        let (mut q, mut r) = (gradient.to_vec(), preconditioned.to_vec());
         let mut alphas = Vec::with_capacity(self.pairs.len());
-        for (s, y, rho) in self.pairs.iter().rev() {
-            let alpha = rho * dot(s, &q);
-            axpy(-alpha, y, &mut q);
+        for pair in self.pairs.iter().rev() {
+            let alpha = pair.rho * dot(&pair.step, &q);
+            axpy(-alpha, &pair.change, &mut q);
+            axpy(-alpha, &pair.preconditioned, &mut r);
             alphas.push(alpha);
         }
-        let mut r = precondition(&q);
         let scale = self.scale.unwrap_or(1.0);
         r.iter_mut().for_each(|v| *v *= scale);
-        for ((s, y, rho), alpha) in self.pairs.iter().zip(alphas.into_iter().rev()) {
-            let beta = rho * dot(y, &r);
-            axpy(alpha - beta, s, &mut r);
+        for (pair, alpha) in self.pairs.iter().zip(alphas.into_iter().rev()) {
+            let beta = pair.rho * dot(&pair.change, &r);
+            axpy(alpha - beta, &pair.step, &mut r);
         }
         r.iter_mut().for_each(|v| *v = -*v);
         r
     }
 
-    fn push(&mut self, x: &[f64], gradient: &[f64], to: &Point, precondition: &impl Fn(&[f64]) -> Vec<f64>) {
-        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
-        let (s, y) = (minus(&to.x, x), minus(&to.gradient, gradient));
-        let sy = dot(&s, &y);
-        // Convex functions have s·y > 0; rounding may not.
-        if sy <= 1e-12 * dot(&s, &s).sqrt() * dot(&y, &y).sqrt() {
+    /// A step from one point, gradient and preconditioned gradient to the next.
+    fn push(&mut self, from: [&[f64]; 3], to: [&[f64]; 3]) {
+        let minus = |i: usize| to[i].iter().zip(from[i]).map(|(a, b)| a - b).collect::<Vec<f64>>();
+        let [step, change, preconditioned] = [0, 1, 2].map(minus);
+        let product = dot(&step, &change);
+        // Convex functions have step·change > 0; rounding may not.
+        if product <= 1e-12 * dot(&step, &step).sqrt() * dot(&change, &change).sqrt() {
             return;
         }
-        self.scale = Some(sy / dot(&y, &precondition(&y)));
+        self.scale = Some(product / dot(&change, &preconditioned));
         if self.pairs.len() == MEMORY {
             self.pairs.remove(0);
         }
-        self.pairs.push((s, y, 1.0 / sy));
+        self.pairs.push(Pair { step, change, preconditioned, rho: 1.0 / product });
     }
 }
 
@@ -182,10 +196,11 @@ mod tests {
             (0.5 * x.iter().zip(&h).map(|(x, h)| h * (x - 1.0).powi(2)).sum::<f64>(), g)
         };
         let stop = Stop { gradient_max: 1e-5, n_iterations_max: 500 };
-        let exact =
-            minimise(vec![0.0; 20], stop, evaluate, |g| g.iter().zip(&h).map(|(g, h)| g / h).collect());
+        let exact = minimise(vec![0.0; 20], evaluate(&[0.0; 20]), stop, evaluate, |g| {
+            g.iter().zip(&h).map(|(g, h)| g / h).collect()
+        });
         assert_eq!((exact.n_iterations, exact.converged), (1, true));
-        let plain = minimise(vec![0.0; 20], stop, evaluate, <[f64]>::to_vec);
+        let plain = minimise(vec![0.0; 20], evaluate(&[0.0; 20]), stop, evaluate, <[f64]>::to_vec);
         assert!(plain.converged && plain.n_iterations > 5);
     }
 
@@ -193,7 +208,7 @@ mod tests {
     fn stops_when_told() {
         let evaluate = |x: &[f64]| (x[0].exp(), vec![x[0].exp()]);
         let stop = Stop { gradient_max: 0.0, n_iterations_max: 7 };
-        let m = minimise(vec![0.0], stop, evaluate, <[f64]>::to_vec);
+        let m = minimise(vec![0.0], evaluate(&[0.0]), stop, evaluate, <[f64]>::to_vec);
         assert_eq!((m.n_iterations, m.converged), (7, false));
     }
 }

@@ -10,7 +10,7 @@ use crate::cv::{CvPoint, N_WORSE_MAX, best, check, std_of, strengths};
 use crate::folds::{self, Folds};
 use crate::head::HeadFit;
 use crate::lbfgs::{self, Minimum, Stop};
-use crate::objective::{Judgement, Objective, Problem};
+use crate::objective::{Evaluation, Judgement, Objective, Problem};
 use crate::predict::inverse_norm;
 use crate::standardise::Scale;
 
@@ -301,9 +301,10 @@ impl Prepared {
 }
 
 fn solve(objective: &Objective<'_>, axes: &Axes, start: Vec<f64>, l2: f64, stop: Stop) -> Minimum {
-    let curvature = objective.evaluate(&start, l2).curvature;
+    let Evaluation { value, gradient, curvature } = objective.evaluate(&start, l2);
     lbfgs::minimise(
         start,
+        (value, gradient),
         stop,
         |x| {
             let e = objective.evaluate(x, l2);
