@@ -56,8 +56,6 @@ impl Network {
         let mut loss_value = f32::NAN;
         for (i, segment) in segments.into_iter().enumerate().rev() {
             let is_last = i + 2 == bounds.len();
-            let tracked = self.tracked(segment.nodes.clone(), learns);
-            let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
             // What earlier parts made is differentiated too, as the inputs of this one.
             let made_before: Vec<ValueId> =
                 self.graph().nodes()[..segment.nodes.start].iter().map(|n| n.output).collect();
@@ -76,6 +74,8 @@ impl Network {
             let (mut rng, mut again) = (segment.rng, Vec::new());
             let mut mode =
                 Mode::Training { rng: &mut rng, statistics: batch_norm_by_batch.then_some(&mut again) };
+            let tracked = self.tracked(segment.nodes.clone(), learns, &mode);
+            let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
             self.run_nodes(segment.nodes, &mut alive, &param, &mut mode)?;
             let scalar = if is_last {
                 let outputs = self.take_outputs(&alive);
@@ -118,18 +118,28 @@ mod tests {
 
     use crate::{BatchNormPolicy, Device, Network, TrainMode, cross_entropy, random_weights};
 
-    /// Residuals that span parts, dropout and batch statistics: the same loss and gradients as without.
+    /// Residuals that span parts, dropout, and batch norm by either statistics: the same loss and gradients as without.
     #[test]
     fn computing_again_changes_nothing() {
+        compute_again(BatchNormPolicy::Batch);
+        compute_again(BatchNormPolicy::Frozen);
+    }
+
+    fn compute_again(batch_norm: BatchNormPolicy) {
         let mut b = GraphBuilder::new("small");
         let mut x = b.image("image", [3, 12, 12]);
         x = b.conv("stem", x, Conv::new(8, 3).padding(1)).unwrap();
         for i in 0..3 {
             let y = b.conv(&format!("b{i}.conv"), x, Conv::new(8, 3).padding(1).no_bias()).unwrap();
             let y = b.batch_norm(&format!("b{i}.norm"), y, 1e-5, 0.1).unwrap();
+            let y = b.node(&format!("b{i}.relu"), Op::Relu, &[y]).unwrap();
+            let y = b.conv(&format!("b{i}.conv2"), y, Conv::new(8, 3).padding(1).no_bias()).unwrap();
+            let y = b.batch_norm(&format!("b{i}.norm2"), y, 1e-5, 0.1).unwrap();
             let y = b.node(&format!("b{i}.act"), Op::Silu, &[y]).unwrap();
             let y = b.node(&format!("b{i}.drop"), Op::Dropout { p: 0.2 }, &[y]).unwrap();
-            x = b.node(&format!("b{i}.add"), Op::Add, &[x, y]).unwrap();
+            let y = b.conv(&format!("b{i}.conv3"), y, Conv::new(8, 3).padding(1)).unwrap();
+            let y = b.node(&format!("b{i}.add"), Op::Add, &[x, y]).unwrap();
+            x = b.node(&format!("b{i}.clip"), Op::Clip { min: -1.0, max: 1.0 }, &[y]).unwrap();
         }
         let x = b.global_avg_pool("pool", x).unwrap();
         let y = b.linear("fc", x, 4).unwrap();
@@ -141,7 +151,7 @@ mod tests {
         let labels = [0, 1, 2, 3, 0, 1];
         let run = |n_segments| {
             let mut net = Network::load(graph.clone(), &weights, &Device::cpu()).unwrap();
-            let mode = TrainMode { rng: &mut Rng::new(5), batch_norm: BatchNormPolicy::Batch, n_segments };
+            let mode = TrainMode { rng: &mut Rng::new(5), batch_norm, n_segments };
             let loss = |i: crate::LossInput<'_>| cross_entropy(i.output(), &labels, i.device);
             let (value, gradients) = net.train_gradients(&batch, &|_| true, &loss, mode).unwrap();
             let mean =
@@ -154,8 +164,10 @@ mod tests {
             assert!((loss_again - loss).abs() < 1e-6, "{loss} and {loss_again} in {n_segments} parts");
             let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
             assert!(statistics_again.iter().zip(&statistics).all(near), "{n_segments} parts");
-            assert!(statistics.iter().any(|m| *m != 0.0), "running statistics move");
-            assert_eq!(norms_again.len(), norms.len());
+            let moved = statistics.iter().any(|m| *m != 0.0);
+            assert_eq!(moved, batch_norm == BatchNormPolicy::Batch, "running statistics move, or do not");
+            let names = |n: &[(String, f64)]| n.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            assert_eq!(names(&norms_again), names(&norms), "{n_segments} parts, {batch_norm:?}");
             for ((name, a), (_, b)) in norms.iter().zip(&norms_again) {
                 assert!((a - b).abs() <= 1e-5 * a.max(1e-6), "{name}: {a} and {b} in {n_segments} parts");
             }

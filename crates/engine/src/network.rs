@@ -14,9 +14,9 @@ use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::channels_last::Linear;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{Then, begin_backward, forget, packed_linear};
+use crate::custom::{GivenNorm, Then, begin_backward, begin_run, forget, packed_linear, recycle};
 use crate::interpret::constant::constant;
-use crate::interpret::fusion::Fusion;
+use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
 use crate::packed::pack;
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
@@ -51,8 +51,9 @@ pub struct Network {
     constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
-    /// What batch norms do beyond their own.
-    fusion: Fusion,
+    /// What nodes do beyond their own while batch norms go by the batch's statistics, and while they go by the running ones.
+    by_batch: Fusion,
+    by_running: Fusion,
     /// What factors of products are rounded to.
     operands: Operands,
     /// By node: a linear layer that will not learn; empty in a network that may.
@@ -66,6 +67,13 @@ const ELEMENTS_MAX: usize = 1 << 33;
 #[derive(Debug)]
 pub struct Gradients {
     pub(crate) by_param: HashMap<ValueId, T>,
+}
+
+impl Drop for Gradients {
+    /// Those of the next step take their memory.
+    fn drop(&mut self) {
+        self.by_param.drain().for_each(|(_, gradient)| recycle(gradient));
+    }
 }
 
 impl Drop for Network {
@@ -90,9 +98,9 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let (fusion, operands, packed) = (Fusion::of(&graph), Operands::F32, Vec::new());
-        let device = device.clone();
-        Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
+        let [by_batch, by_running] = [false, true].map(|given| Fusion::of(&graph, given));
+        let (operands, packed, device) = (Operands::F32, Vec::new(), device.clone());
+        Ok(Network { graph, device, params, constants, done_after, by_batch, by_running, operands, packed })
     }
 
     /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
@@ -109,7 +117,7 @@ impl Network {
     /// The same network for inference alone: weights of linear layers are packed, in `precision`, and their parameters
     /// dropped.
     pub(crate) fn packed(mut self, precision: KernelPrecision) -> Result<Self, EngineError> {
-        self.packed = pack(&self.graph, &mut self.params, &mut self.fusion, precision)?;
+        self.packed = pack(&self.graph, &mut self.params, &mut self.by_running, precision)?;
         Ok(self)
     }
 
@@ -244,7 +252,7 @@ impl Network {
         loss: &dyn Fn(LossInput<'_>) -> T,
         mode: &mut Mode<'_>,
     ) -> Result<(f32, Gradients), EngineError> {
-        let tracked = self.tracked(0..self.graph.nodes().len(), learns);
+        let tracked = self.tracked(0..self.graph.nodes().len(), learns, mode);
         let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
         let mut values = self.inputs(batch)?;
         self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, mode)?;
@@ -256,14 +264,16 @@ impl Network {
         Ok((value, Gradients { by_param }))
     }
 
-    /// Those parameters that learn and that some node of a range reads, recording gradients.
+    /// Those parameters that learn and that some node of a range reads, or a batch norm that it does, recording gradients.
     pub(crate) fn tracked(
         &self,
-        nodes: std::ops::Range<usize>,
+        range: std::ops::Range<usize>,
         learns: &dyn Fn(&str) -> bool,
+        mode: &Mode<'_>,
     ) -> HashMap<ValueId, T> {
-        let read: HashSet<ValueId> =
-            self.graph.nodes()[nodes].iter().flat_map(|n| n.inputs.iter().copied()).collect();
+        let (nodes, fusion) = (self.graph.nodes(), self.fusion(mode));
+        let norms = range.clone().filter_map(|i| fusion.follows(i).norm);
+        let read: HashSet<ValueId> = range.chain(norms).flat_map(|i| &nodes[i].inputs).copied().collect();
         self.graph
             .params()
             .filter(|(id, name, p)| p.role == Role::Learned && read.contains(id) && learns(name))
@@ -274,6 +284,11 @@ impl Network {
     /// A parameter without gradients.
     pub(crate) fn plain(&self, id: ValueId) -> T {
         self.params[id.index()].clone().expect("every parameter was loaded")
+    }
+
+    /// What nodes do beyond their own.
+    fn fusion(&self, mode: &Mode<'_>) -> &Fusion {
+        if mode.measures() { &self.by_batch } else { &self.by_running }
     }
 
     /// Where it runs.
@@ -296,6 +311,7 @@ impl Network {
 
     /// The batch's arrays on the device, by [`ValueId::index`].
     pub(crate) fn inputs(&self, batch: &Batch) -> Result<Alive, EngineError> {
+        begin_run();
         let mut values: Vec<Option<T>> = vec![None; self.graph.values().len()];
         let mut symbols: HashMap<String, usize> = HashMap::new();
         for (id, name, spec) in self.graph.inputs() {
@@ -319,6 +335,7 @@ impl Network {
         mode: &mut Mode<'_>,
     ) -> Result<(), EngineError> {
         let Alive { values, symbols } = alive;
+        let fusion = self.fusion(mode);
         for i in nodes {
             let node = &self.graph.nodes()[i];
             if let Some(constant) = &self.constants[i] {
@@ -331,7 +348,7 @@ impl Network {
                 values[node.output.index()] = Some(packed_linear(layer, x));
                 continue;
             }
-            if let Some(id) = self.fusion.done(i) {
+            if let Some(id) = fusion.done(i) {
                 let made = values[id.index()].clone();
                 self.done_after[i].iter().for_each(|id| values[id.index()] = None);
                 values[node.output.index()] = made;
@@ -350,9 +367,10 @@ impl Network {
             }
             let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
             let op = bound(&node.op, symbols, &inputs).map_err(at)?;
-            let follows = self.fusion.follows(i);
-            let residual = follows.residual.and_then(|id| values[id.index()].clone());
-            let then = Then { residual, clip: follows.clip };
+            let Follows { norm, residual, clip, is_gated, gate } = fusion.follows(i);
+            let residual = residual.and_then(|id| values[id.index()].clone());
+            let norm = norm.and_then(|norm| given_norm(&self.graph.nodes()[norm], param));
+            let then = Then { norm, residual, clip, is_gated, gate };
             let made = apply(i, &op, inputs, mode, self.operands, then, self.device.plain()).map_err(at)?;
             values[node.output.index()] = Some(made);
         }
@@ -418,8 +436,8 @@ impl LossInput<'_> {
 
 impl Gradients {
     /// Adds another step's gradients times a factor: how a large batch is accumulated of small ones.
-    pub fn add_scaled(&mut self, other: Gradients, by: f64) {
-        for (id, g) in other.by_param {
+    pub fn add_scaled(&mut self, mut other: Gradients, by: f64) {
+        for (id, g) in std::mem::take(&mut other.by_param) {
             let g = scale(g, by);
             let sum = match self.by_param.remove(&id) {
                 Some(known) => B::float_add(known, g),
@@ -536,6 +554,13 @@ impl Network {
         let params = self.graph.params().filter(|(_, name, p)| p.role == Role::Learned && wanted(name));
         Anchor(params.map(|(id, _, _)| (id, self.plain(id))).collect())
     }
+}
+
+/// A batch norm with its parameters.
+fn given_norm(node: &Node, param: &dyn Fn(ValueId) -> T) -> Option<GivenNorm> {
+    let (Op::BatchNorm { eps, .. }, [_, params @ ..]) = (&node.op, &node.inputs[..]) else { return None };
+    let params = <[ValueId; 4]>::try_from(params).ok()?;
+    Some(GivenNorm { params: params.map(param), eps: *eps })
 }
 
 /// The operator with the sizes of this run, checked against the shapes that reach it: what symbols left open when the graph

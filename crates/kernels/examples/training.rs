@@ -7,7 +7,7 @@ mod layers;
 use std::time::{Duration, Instant};
 
 use headstart_kernels::batch_norm::{BatchNorm, statistics};
-use headstart_kernels::channels_last::training as kernel;
+use headstart_kernels::channels_last::training::{self as kernel, Then};
 use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Isa, Precision, peak};
 use layers::{LAYERS, window};
@@ -29,12 +29,12 @@ fn main() {
         let grad = y.clone();
         let times = [
             best(&mut || match o {
-                0 => kernel::depthwise(&d, &x, &weight, None, &mut y),
-                _ => kernel::forward(&d, operands, &x, &weight, None, &mut y),
+                0 => kernel::depthwise(&d, &x, &weight, &Then::default(), &mut y),
+                _ => kernel::forward(&d, operands, &x, &weight, &Then::default(), &mut y),
             }),
             best(&mut || match o {
-                0 => kernel::depthwise_backward_data(&d, &weight, &grad, &mut dx),
-                _ => kernel::backward_data(&d, operands, &weight, &grad, &mut dx),
+                0 => kernel::depthwise_backward_data(&d, &weight, &grad, None, &mut dx),
+                _ => kernel::backward_data(&d, operands, &weight, &grad, None, &mut dx),
             }),
             best(&mut || match o {
                 0 => kernel::depthwise_backward_weight(&d, &x, &grad, &mut dw),

@@ -17,6 +17,7 @@ pub mod embedding;
 pub mod gemm;
 mod lanes;
 pub mod layer_norm;
+mod passes;
 pub mod peak;
 mod precision;
 pub mod sgd;

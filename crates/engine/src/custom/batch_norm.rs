@@ -1,4 +1,4 @@
-//! Batch norm, with a residual and the clipping that follow it.
+//! Batch norm, with a residual and the clipping that follow it.  Behind a convolution, and by given statistics, it is part of that.
 
 use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{AutodiffBackend, Scalar, Shape, TensorMetadata};
@@ -13,19 +13,44 @@ use super::operator::{
 };
 use crate::tensor::{T, dims, reshape};
 
-/// What follows a batch norm: a sum with an image of the same shape, and clipping to a range.
+/// What follows a convolution or a batch norm: behind the former a batch norm, a sum with an image of the same shape, and clipping
+/// to a range.
 #[derive(Debug, Default)]
 pub(crate) struct Then {
+    pub(crate) norm: Option<GivenNorm>,
     pub(crate) residual: Option<T>,
     pub(crate) clip: Option<[f64; 2]>,
+    /// Whether the convolution that reads the result lets only those gradients pass that clipping let pass.
+    pub(crate) is_gated: bool,
+    /// The range of values that a convolution reads, if it is the one that does so.
+    pub(crate) gate: Option<[f64; 2]>,
+}
+
+/// A batch norm by given statistics.
+#[derive(Debug)]
+pub(crate) struct GivenNorm {
+    /// Weight, bias, mean and variance.
+    pub(crate) params: [T; 4],
+    pub(crate) eps: f64,
+}
+
+impl GivenNorm {
+    fn is_ours(&self) -> bool {
+        let [weight, bias, mean, variance] = &self.params;
+        is_ours([weight, bias]) && on_processor(mean) && on_processor(variance)
+    }
 }
 
 impl Then {
-    fn is_ours(&self) -> bool {
-        self.residual.as_ref().is_none_or(|r| is_ours([r]))
+    pub(super) fn is_ours(&self) -> bool {
+        self.norm.as_ref().is_none_or(GivenNorm::is_ours)
+            && self.residual.as_ref().is_none_or(|r| is_ours([r]))
     }
 
-    fn apply(self, x: T) -> T {
+    pub(super) fn apply(mut self, x: T) -> T {
+        if let Some(norm) = self.norm.take() {
+            return batch_norm_given(x, norm, self);
+        }
         let x = match self.residual {
             Some(residual) => B::float_add(x, residual),
             None => x,
@@ -37,9 +62,13 @@ impl Then {
         }
     }
 
-    fn range(&self) -> [f32; 2] {
-        self.clip.map_or([f32::NEG_INFINITY, f32::INFINITY], |c| c.map(|v| v as f32))
+    pub(super) fn range(&self) -> [f32; 2] {
+        self.clip.map_or([f32::NEG_INFINITY, f32::INFINITY], as_f32)
     }
+}
+
+pub(super) fn as_f32(range: [f64; 2]) -> [f32; 2] {
+    range.map(|v| v as f32)
 }
 
 /// By the batch's statistics: `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
@@ -58,10 +87,11 @@ pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64, then: Then) -
 
 /// By given statistics, of which no gradient is taken: one product and one sum, `x·α + (β − μ·α)` with `α = γ/√(σ² + ε)`, which is
 /// how PyTorch rounds it.
-pub(crate) fn batch_norm_given(x: T, [weight, bias, mean, variance]: [T; 4], eps: f64, then: Then) -> T {
-    if is_ours([&x, &weight, &bias]) && then.is_ours() && on_processor(&mean) && on_processor(&variance) {
-        let numbers = |t: T| slice(&as_it_lies(t).to_contiguous()).to_vec();
-        let statistics = Statistics { mean: numbers(mean), variance: numbers(variance) };
+pub(crate) fn batch_norm_given(x: T, norm: GivenNorm, then: Then) -> T {
+    let all_ours = is_ours([&x]) && norm.is_ours() && then.is_ours();
+    let GivenNorm { params: [weight, bias, mean, variance], eps } = norm;
+    if all_ours {
+        let statistics = Statistics { mean: floats(mean), variance: floats(variance) };
         let norm = kernel::BatchNorm { statistics, are_given: true, eps, clip: then.range() };
         return norm_of(norm, [x, weight, bias], then.residual);
     }
@@ -71,6 +101,11 @@ pub(crate) fn batch_norm_given(x: T, [weight, bias, mean, variance]: [T; 4], eps
     let scale = B::float_mul(inverse, weight);
     let shift = B::float_sub(bias, B::float_mul(mean, scale.clone()));
     then.apply(B::float_add(B::float_mul(x, reshape(scale, &by_channel)), reshape(shift, &by_channel)))
+}
+
+/// The numbers of a tensor on the processor.
+pub(super) fn floats(t: T) -> Vec<f32> {
+    slice(&as_it_lies(t).to_contiguous()).to_vec()
 }
 
 fn norm_of(norm: kernel::BatchNorm, [x, weight, bias]: [T; 3], residual: Option<T>) -> T {

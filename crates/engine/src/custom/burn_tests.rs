@@ -67,6 +67,10 @@ fn linear_is_burns() {
     check("linear without bias", &inputs[..2], 2e-5, &ours, &burns);
 }
 
+fn convolved(i: &[T], bias: Option<&T>, options: ConvOptions<2>, then: Then) -> T {
+    conv2d(i[0].clone(), i[1].clone(), bias.cloned(), options, Operands::F32, then)
+}
+
 #[test]
 fn convolution_is_burns() {
     for (c, groups, stride) in [(6, 1, 1), (6, 1, 2), (20, 20, 1), (20, 20, 2)] {
@@ -74,9 +78,67 @@ fn convolution_is_burns() {
         let options =
             || ConvOptions { stride: [stride; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups };
         let burns = |i: &[T]| B::conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options());
-        let ours = |i: &[T]| conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), Operands::F32);
+        let ours = |i: &[T]| convolved(i, i.get(2), options(), Then::default());
         check("convolution", &inputs, 3e-5, &ours, &burns);
         check("convolution without bias", &inputs[..2], 3e-5, &ours, &burns);
+    }
+}
+
+/// Batch norm by given statistics, of Burn's own operators.
+fn normalised(x: T, [weight, bias, mean, variance]: [&T; 4]) -> T {
+    let by_channel = |t: &T| reshape(t.clone(), &[1, dims(t)[0], 1, 1]);
+    let deviation = B::float_sqrt(B::float_add_scalar(variance.clone(), Scalar::Float(1e-3)));
+    let hat = B::float_div(B::float_sub(x, by_channel(mean)), by_channel(&deviation));
+    B::float_add(B::float_mul(hat, by_channel(weight)), by_channel(bias))
+}
+
+/// With a batch norm by given statistics or a bias, a sum and clipping.
+#[test]
+fn convolution_and_what_follows_is_burns() {
+    let (mean, variance) = (random(&[40], 6), B::float_exp(random(&[40], 7)));
+    let clipped = |x: T| B::float_clamp(x, Scalar::Float(-1.0), Scalar::Float(4.0));
+    for (groups, stride) in [(1, 1), (1, 2), (40, 1), (40, 2)] {
+        let size = 13usize.div_ceil(stride);
+        let weight = scale(random(&[40, 40 / groups, 3, 3], 2), 0.05);
+        let inputs = [random(&[2, 40, 13, 13], 1), weight, random(&[40], 3), random(&[40], 4)];
+        let options =
+            || ConvOptions { stride: [stride; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups };
+        let burns = |i: &[T], bias: Option<T>| B::conv2d(i[0].clone(), i[1].clone(), bias, options());
+        let params = |i: &[T]| [i[2].clone(), i[3].clone(), mean.clone(), variance.clone()];
+        let norm = |i: &[T]| Some(GivenNorm { params: params(i), eps: 1e-3 });
+        let clip = Some([-1.0, 4.0]);
+        let ours = |i: &[T]| convolved(i, None, options(), Then { norm: norm(i), clip, ..Then::default() });
+        let want = |i: &[T]| clipped(normalised(burns(i, None), params(i).each_ref()));
+        check("convolution, batch norm and clipping", &inputs, 2e-4, &ours, &want);
+        let inputs = [&inputs[..], &[random(&[2, 40, size, size], 5)]].concat();
+        let ours = |i: &[T]| {
+            convolved(
+                i,
+                None,
+                options(),
+                Then { norm: norm(i), residual: Some(i[4].clone()), clip, ..Then::default() },
+            )
+        };
+        let want = |i: &[T]| {
+            let y = normalised(burns(i, None), params(i).each_ref());
+            clipped(B::float_add(y, i[4].clone()))
+        };
+        check("convolution, batch norm, sum and clipping", &inputs, 2e-4, &ours, &want);
+        let inputs = [0, 1, 2, 4].map(|i| inputs[i].clone());
+        let ours = |i: &[T]| {
+            let then = Then { residual: Some(i[3].clone()), clip, ..Then::default() };
+            convolved(i, Some(&i[2]), options(), then)
+        };
+        let want = |i: &[T]| clipped(B::float_add(burns(i, Some(i[2].clone())), i[3].clone()));
+        check("convolution, bias, sum and clipping", &inputs, 2e-4, &ours, &want);
+        let ours = |i: &[T]| {
+            let then = Then { residual: Some(i[3].clone()), clip, is_gated: true, ..Then::default() };
+            let y = convolved(i, Some(&i[2]), options(), then);
+            let then = Then { gate: clip, ..Then::default() };
+            convolved(&[y, i[1].clone()], None, options(), then)
+        };
+        let twice = |i: &[T]| B::conv2d(want(i), i[1].clone(), None, options());
+        check("a convolution gated by the next", &inputs, 5e-4, &ours, &twice);
     }
 }
 
@@ -99,9 +161,9 @@ fn batch_norm_is_burns() {
         };
         check("batch norm", &inputs[..3], 1e-4, &|i| ours(i, Then::default()), &norm);
         let clip = Some([0.0, f64::INFINITY]);
-        let with_relu = |i: &[T]| ours(i, Then { residual: None, clip });
+        let with_relu = |i: &[T]| ours(i, Then { clip, ..Then::default() });
         check("batch norm and relu", &inputs[..3], 1e-4, &with_relu, &|i| B::relu(norm(i)));
-        let with_all = |i: &[T]| ours(i, Then { residual: Some(i[3].clone()), clip });
+        let with_all = |i: &[T]| ours(i, Then { residual: Some(i[3].clone()), clip, ..Then::default() });
         let burns = |i: &[T]| B::relu(B::float_add(norm(i), i[3].clone()));
         check("batch norm, sum and relu", &inputs, 1e-4, &with_all, &burns);
     }
@@ -111,15 +173,13 @@ fn batch_norm_is_burns() {
 fn batch_norm_by_given_statistics_is_burns() {
     let inputs = [image([3, 7, 5, 6], 1), random(&[7], 2), random(&[7], 3)];
     let (mean, variance) = (random(&[7], 4), B::float_exp(random(&[7], 5)));
+    let params = |i: &[T]| [i[1].clone(), i[2].clone(), mean.clone(), variance.clone()];
     let ours = |i: &[T]| {
-        let parameters = [i[1].clone(), i[2].clone(), mean.clone(), variance.clone()];
-        batch_norm_given(i[0].clone(), parameters, 1e-3, Then { residual: None, clip: Some([-1.0, 1.0]) })
+        let then = Then { clip: Some([-1.0, 1.0]), ..Then::default() };
+        batch_norm_given(i[0].clone(), GivenNorm { params: params(i), eps: 1e-3 }, then)
     };
     let burns = |i: &[T]| {
-        let by_channel = |t: T| reshape(t, &[1, 7, 1, 1]);
-        let deviation = B::float_sqrt(B::float_add_scalar(variance.clone(), Scalar::Float(1e-3)));
-        let hat = B::float_div(B::float_sub(i[0].clone(), by_channel(mean.clone())), by_channel(deviation));
-        let y = B::float_add(B::float_mul(hat, by_channel(i[1].clone())), by_channel(i[2].clone()));
+        let y = normalised(i[0].clone(), params(i).each_ref());
         B::float_clamp(y, Scalar::Float(-1.0), Scalar::Float(1.0))
     };
     check("batch norm by given statistics", &inputs, 1e-4, &ours, &burns);
@@ -161,7 +221,8 @@ fn residuals_are_burns() {
         net(i, &|x, w, p| B::conv2d(x.clone(), w.clone(), None, options(p)), &|a, b| B::float_add(a, b))
     };
     let ours = |i: &[T]| {
-        let convolve = |x: &T, w: &T, p| conv2d(x.clone(), w.clone(), None, options(p), Operands::F32);
+        let convolve =
+            |x: &T, w: &T, p| convolved(&[x.clone(), w.clone()], None, options(p), Then::default());
         net(i, &convolve, &|a, b| add(a, b))
     };
     check("residuals", &inputs, 3e-4, &ours, &burns);
@@ -177,8 +238,9 @@ fn bf16_rounds_factors_alone() {
     };
     let options = || ConvOptions { stride: [1; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups: 1 };
     let product = |i: &[T], operands| linear(i[0].clone(), i[1].clone(), i.get(2).cloned(), operands);
-    let convolution =
-        |i: &[T], operands| conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), operands);
+    let convolution = |i: &[T], operands| {
+        conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), operands, Then::default())
+    };
     type Op<'a> = &'a dyn Fn(&[T], Operands) -> T;
     let cases: [(Op<'_>, [T; 3]); 2] = [
         (&product, [held(&[3, 37, 50], 1), held(&[70, 50], 2), held(&[70], 3)]),

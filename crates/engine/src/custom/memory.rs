@@ -1,29 +1,44 @@
 //! Memory of values that nobody needs any more, kept for the next ones.
 //!
 //! A step makes the same values as the one before.  Fresh pages are cleared by the system, which took a sixth of a step of MobileNet;
-//! so the operators where values end keep their memory.  It never holds more than values once took: where nothing that is kept
-//! fits, as much of it is given back as is taken anew.
+//! so the operators where values end keep their memory.  What is kept and what is used never were more together than what was used
+//! at once: where nothing that is kept fits and there is no room, as much of it is given back as is taken anew.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_backend::DType;
 use burn_dispatch::backends::flex::{FlexTensor, Layout};
 
+use super::operator::{as_it_lies, on_processor};
+use crate::tensor::T;
+
 /// Elements of a value that is worth keeping.
 const LEAST: usize = 1 << 14;
 
-/// What is kept, for all threads: a network need not end on the one that trained it.
+/// What is kept, the oldest first, for all threads: a network need not end on the one that trained it.
 #[derive(Debug, Default)]
 struct Kept {
-    values: Vec<Vec<f32>>,
+    values: VecDeque<Vec<f32>>,
     /// Elements of all.
     len: usize,
-    /// Elements that were taken since the last backward pass began, and the most between two: no more is kept.
-    taken: usize,
+    /// Elements that the present run took and has not given back; those that end elsewhere count until it ends.
+    used: usize,
+    /// The most of them in a run with a backward pass.
     most: usize,
+    /// Whether it has begun.
+    is_backward: bool,
 }
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { values: Vec::new(), len: 0, taken: 0, most: 0 });
+impl Kept {
+    /// Elements that may be used and kept together: a quarter more than were used, since values of other sizes do not fit.
+    fn room(&self) -> usize {
+        self.most + self.most / 4
+    }
+}
+
+static KEPT: Mutex<Kept> =
+    Mutex::new(Kept { values: VecDeque::new(), len: 0, used: 0, most: 0, is_backward: false });
 
 fn kept() -> MutexGuard<'static, Kept> {
     // No state between two statements is wrong.
@@ -36,22 +51,23 @@ pub(super) fn take(len: usize) -> Vec<f32> {
         return vec![0.0; len];
     }
     let mut kept = kept();
-    kept.taken += len;
+    kept.used += len;
+    if kept.is_backward {
+        kept.most = kept.most.max(kept.used);
+    }
     let fits = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= len + len / 4;
     let all = kept.values.iter().enumerate();
     if let Some((i, _)) = all.filter(|(_, v)| fits(v)).min_by_key(|(_, v)| v.capacity()) {
-        let mut values = kept.values.swap_remove(i);
+        let mut values = kept.values.remove(i).unwrap_or_default();
         kept.len -= values.capacity();
         drop(kept);
         values.resize(len, 0.0);
         return values;
     }
-    let mut freed = 0;
-    while freed < len
-        && let Some(values) = kept.values.pop()
+    while kept.used + kept.len > kept.room()
+        && let Some(values) = kept.values.pop_front()
     {
         kept.len -= values.capacity();
-        freed += values.capacity();
     }
     drop(kept);
     vec![0.0; len]
@@ -63,26 +79,37 @@ pub(super) fn keep(t: FlexTensor) {
         return;
     }
     let len = t.storage::<f32>().len();
-    let is_wanted = {
-        let kept = kept();
-        kept.len + len <= kept.most.max(kept.taken)
-    };
-    if len < LEAST || !is_wanted {
+    if len < LEAST {
         return;
     }
     let layout = Layout::contiguous([len].into());
     if let Ok(values) = t.with_layout(layout).into_data().try_into_vec::<f32>() {
         let mut kept = kept();
-        kept.len += values.capacity();
-        kept.values.push(values);
+        kept.used = kept.used.saturating_sub(len);
+        if kept.used + kept.len + values.capacity() <= kept.room() {
+            kept.len += values.capacity();
+            kept.values.push_back(values);
+        }
     }
 }
 
-/// A backward pass begins.
-pub(super) fn begin() {
+/// The same for a tensor of any device: only the processor's is kept.
+pub(crate) fn recycle(t: T) {
+    if on_processor(&t) {
+        keep(as_it_lies(t));
+    }
+}
+
+/// A run begins: nothing is left of the one before.
+pub(crate) fn begin_run() {
     let mut kept = kept();
-    kept.most = kept.most.max(kept.taken);
-    kept.taken = 0;
+    (kept.used, kept.is_backward) = (0, false);
+}
+
+/// Its backward pass begins.
+pub(super) fn begin_backward() {
+    let mut kept = kept();
+    (kept.most, kept.is_backward) = (kept.most.max(kept.used), true);
 }
 
 /// Gives everything back.

@@ -80,7 +80,7 @@ thread_local! {
 /// Forgets what an earlier backward pass left: values that operators of Burn made.
 pub(crate) fn begin_backward() {
     WAITING.with_borrow_mut(HashSet::clear);
-    memory::begin();
+    memory::begin_backward();
 }
 
 /// The sum of two gradients, over the one that nobody else holds if they lie in the same way.

@@ -6,23 +6,23 @@ use headstart_graph::{PadMode, Padding};
 use headstart_kernels::gemm::Operands;
 
 use super::structure::pad;
-use crate::custom;
+use crate::custom::{self, Then};
 use crate::tensor::{T, dims, reshape, slice};
 
-/// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]`.
+/// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]`, and what follows it.
 pub(super) fn conv2d(
-    x: T,
-    weight: T,
+    [x, weight]: [T; 2],
     bias: Option<T>,
     [stride, dilation]: [[usize; 2]; 2],
     padding: Padding,
     groups: usize,
     operands: Operands,
+    then: Then,
 ) -> T {
     let (size, w) = (dims(&x), dims(&weight));
     let [top, left, bottom, right] = padding.resolve([size[2], size[3]], [w[2], w[3]], stride, dilation);
     let options = ConvOptions { stride, padding: [(top, bottom), (left, right)], dilation, groups };
-    custom::conv2d(x, weight, bias, options, operands)
+    custom::conv2d(x, weight, bias, options, operands, then)
 }
 
 /// Settings of a convolution over any number of axes.
@@ -50,7 +50,8 @@ pub(super) fn conv_nd(
             dilation: [1, w.dilation[0]],
             groups: w.groups,
         };
-        let result = custom::conv2d(as_rows(x), as_rows(weight), bias, options, operands);
+        let (x, weight) = (as_rows(x), as_rows(weight));
+        let result = custom::conv2d(x, weight, bias, options, operands, Then::default());
         return Ok(without_rows(result));
     }
     let pads: Vec<[usize; 2]> = [[0, 0], [0, 0]].iter().chain(w.padding).copied().collect();

@@ -1,62 +1,80 @@
-//! Which sums and activations are computed by the node before them.
+//! Which batch norms, sums and activations are computed by the node before them.
 
 use std::collections::HashMap;
 
-use headstart_graph::{Graph, Op, ValueId};
+use headstart_graph::{Graph, Op, Shape, ValueId};
 
 /// What a graph's nodes do beyond their own.
 #[derive(Debug, Default)]
 pub(crate) struct Fusion {
-    /// By batch norm: what follows it.
-    norms: HashMap<usize, Follows>,
+    /// By convolution or batch norm: what follows it.
+    leaders: HashMap<usize, Follows>,
     /// By node that another has done: the input that holds its result.
     done: HashMap<usize, ValueId>,
 }
 
-/// What follows a batch norm.
+/// What follows a convolution or batch norm.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Follows {
+    /// The batch norm behind a convolution.
+    pub(crate) norm: Option<usize>,
     /// Is added.
     pub(crate) residual: Option<ValueId>,
     /// Least and greatest value.
     pub(crate) clip: Option<[f64; 2]>,
+    /// Whether the node that reads the result, a convolution, lets only those gradients pass that clipping let pass.
+    pub(crate) is_gated: bool,
+    /// The range to which the convolution was clipped that made what this one reads, if it is gated by it.
+    pub(crate) gate: Option<[f64; 2]>,
 }
 
 impl Fusion {
-    /// A sum joins the later of the two nodes whose results it adds; an activation joins what it alone reads.
-    pub(crate) fn of(graph: &Graph) -> Self {
-        let readers = Readers::of(graph);
+    /// A sum joins the later of the two nodes whose results it adds, an activation what it alone reads, and, if its statistics
+    /// are given, a batch norm the convolution before it.  Where one convolution alone reads what another clips, its gradient
+    /// takes the place of what it read, which says what may pass: neither is a pass over memory of its own.
+    pub(crate) fn of(graph: &Graph, norms_are_given: bool) -> Self {
+        let (nodes, readers) = (graph.nodes(), Readers::of(graph));
         let reader = |id: ValueId| readers.only(id);
         let producer: HashMap<ValueId, usize> =
-            graph.nodes().iter().enumerate().map(|(i, node)| (node.output, i)).collect();
-        let clip_of = |i: usize| match graph.nodes()[i].op {
-            Op::Relu => Some([0.0, f64::INFINITY]),
-            Op::Clip { min, max } => Some([min, max]),
-            _ => None,
-        };
-        let mut fusion = Fusion::default();
-        for (i, node) in graph.nodes().iter().enumerate() {
-            if !matches!(node.op, Op::BatchNorm { .. }) {
-                continue;
-            }
+            nodes.iter().enumerate().map(|(i, node)| (node.output, i)).collect();
+        let (mut fusion, mut gates) = (Fusion::default(), HashMap::new());
+        for (i, node) in nodes.iter().enumerate() {
+            let Some(can) = Can::of(graph, i).filter(|_| fusion.done(i).is_none()) else { continue };
             let (mut follows, mut value) = (Follows::default(), node.output);
+            if let Some(norm) = reader(value)
+                && (norms_are_given && can.fold && matches!(nodes[norm].op, Op::BatchNorm { .. }))
+            {
+                follows.norm = Some(norm);
+                fusion.done.insert(norm, value);
+                value = nodes[norm].output;
+            }
             if let Some(add) = reader(value)
-                && let (Op::Add, &[a, b]) = (&graph.nodes()[add].op, &graph.nodes()[add].inputs[..])
+                && let (Op::Add, &[a, b]) = (&nodes[add].op, &nodes[add].inputs[..])
                 && let other = if a == value { b } else { a }
-                && producer.get(&other).is_some_and(|&p| p < i)
+                && (can.add && producer.get(&other).is_some_and(|&p| p < i))
                 && graph.value(other).shape == graph.value(value).shape
             {
                 follows.residual = Some(other);
                 fusion.done.insert(add, value);
-                value = graph.nodes()[add].output;
+                value = nodes[add].output;
             }
             if let Some(next) = reader(value)
-                && let Some(range) = clip_of(next)
+                && let Some(range) = clip_of(&nodes[next].op)
             {
                 follows.clip = Some(range);
                 fusion.done.insert(next, value);
+                value = nodes[next].output;
             }
-            fusion.norms.insert(i, follows);
+            // What one convolution makes for another.
+            if let (Some(range), Op::Conv2d { .. }) = (follows.clip, &node.op)
+                && let Some(next) = reader(value)
+                && (matches!(nodes[next].op, Op::Conv2d { .. }) && Can::of(graph, next).is_some())
+            {
+                follows.is_gated = true;
+                gates.insert(next, range);
+            }
+            follows.gate = gates.get(&i).copied();
+            fusion.leaders.insert(i, follows);
         }
         fusion
     }
@@ -66,15 +84,50 @@ impl Fusion {
         self.done.insert(i, input);
     }
 
-    /// What follows node `i`, if it is a batch norm.
+    /// What follows node `i`, if it is a convolution or a batch norm.
     pub(crate) fn follows(&self, i: usize) -> Follows {
-        self.norms.get(&i).copied().unwrap_or_default()
+        self.leaders.get(&i).copied().unwrap_or_default()
     }
 
     /// The value that is the result of node `i` already.
     pub(crate) fn done(&self, i: usize) -> Option<ValueId> {
         self.done.get(&i).copied()
     }
+}
+
+fn clip_of(op: &Op) -> Option<[f64; 2]> {
+    match op {
+        Op::Relu => Some([0.0, f64::INFINITY]),
+        Op::Clip { min, max } => Some([*min, *max]),
+        _ => None,
+    }
+}
+
+/// What a node can do besides its own; all of them can clip.
+struct Can {
+    /// The batch norm behind it.
+    fold: bool,
+    /// The sum with an image.
+    add: bool,
+}
+
+impl Can {
+    fn of(graph: &Graph, i: usize) -> Option<Self> {
+        let node = &graph.nodes()[i];
+        match node.op {
+            Op::BatchNorm { .. } => Some(Can { fold: false, add: true }),
+            // With a bias of its own, it would have two.
+            Op::Conv2d { groups: 1, .. } => Some(Can { fold: node.inputs.len() == 2, add: true }),
+            Op::Conv2d { groups, .. } if is_depthwise(groups, &graph.value(node.inputs[1]).shape) => {
+                Some(Can { fold: node.inputs.len() == 2, add: false })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_depthwise(groups: usize, weight: &Shape) -> bool {
+    weight.known(0) == Some(groups) && weight.known(1) == Some(1)
 }
 
 /// Who reads which value.

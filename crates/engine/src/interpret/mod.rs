@@ -42,6 +42,13 @@ pub(crate) enum Mode<'a> {
     },
 }
 
+impl Mode<'_> {
+    /// Whether batch norm goes by the batch's statistics.
+    pub(crate) fn measures(&self) -> bool {
+        matches!(self, Mode::Training { statistics: Some(_), .. })
+    }
+}
+
 /// What batch norm does in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchNormPolicy {
@@ -84,7 +91,7 @@ impl Inputs {
 }
 
 /// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have
-/// shapes that it takes; and, if it is a batch norm, what follows it.  The error is a reason without a place.
+/// shapes that it takes; and, if it is a convolution or a batch norm, what follows it.  The error is a reason without a place.
 pub(crate) fn apply(
     node_idx: usize,
     op: &Op,
@@ -97,9 +104,8 @@ pub(crate) fn apply(
     let mut x = Inputs(inputs.into_iter());
     Ok(match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
-            let (input, weight) = (x.take(), x.take());
-            let steps = [*stride, *dilation];
-            convolution::conv2d(input, weight, x.optional(), steps, *padding, *groups, operands)
+            let (factors, steps) = ([x.take(), x.take()], [*stride, *dilation]);
+            convolution::conv2d(factors, x.optional(), steps, *padding, *groups, operands, then)
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());

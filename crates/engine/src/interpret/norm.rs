@@ -5,7 +5,7 @@ use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 
 use super::{BatchStatistics, Mode};
-use crate::custom::{self, Then};
+use crate::custom::{self, GivenNorm, Then};
 use crate::tensor::{T, dims, reshape, scale};
 
 /// Batch norm by running statistics, or in training, if its policy says so, by the batch's; and what follows it.
@@ -18,7 +18,8 @@ pub(super) fn batch_norm(
     then: Then,
 ) -> T {
     let Mode::Training { statistics: Some(statistics), .. } = mode else {
-        return custom::batch_norm_given(x, [weight, bias, mean, variance], eps, then);
+        let norm = GivenNorm { params: [weight, bias, mean, variance], eps };
+        return custom::batch_norm_given(x, norm, then);
     };
     let shape = dims(&x);
     let n = (shape.iter().product::<usize>() / shape[1]) as f64;

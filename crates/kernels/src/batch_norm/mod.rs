@@ -12,12 +12,13 @@
 //! grow with the batch as it does in a plain f32 sum; where blocks begin depends on the shape alone.  The variance is taken in the
 //! same pass as the mean, from distances to a number near it, so that no digits are lost.
 
-mod passes;
+mod folded;
 
 use rayon::prelude::*;
 
+use crate::passes::{add_sums, block, repeat, replace, task};
 use crate::simd::widest;
-use passes::{add_sums, block, repeat, replace, task};
+pub use folded::Folded;
 
 /// Mean and biased variance by channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,21 @@ pub fn statistics(x: &[f32], c: usize) -> Statistics {
     Statistics {
         mean: sum.iter().zip(&near).map(mean).collect(),
         variance: squares.iter().zip(&sum).map(variance).collect(),
+    }
+}
+
+impl Statistics {
+    /// `[γ/√(σ² + ε), β − μ·γ/√(σ² + ε)]`.
+    fn affine(&self, eps: f64, [gamma, beta]: [&[f32]; 2]) -> [Vec<f32>; 2] {
+        let scale: Vec<f32> = self.inverses(eps).zip(gamma).map(|(i, &g)| i as f32 * g).collect();
+        let of = |((scale, beta), mean): ((&f32, &f32), &f32)| beta - mean * scale;
+        let shift = scale.iter().zip(beta).zip(&self.mean).map(of).collect();
+        [scale, shift]
+    }
+
+    /// `1/√(σ² + ε)`.
+    fn inverses(&self, eps: f64) -> impl Iterator<Item = f64> {
+        self.variance.iter().map(move |&v| 1.0 / (f64::from(v) + eps).sqrt())
     }
 }
 
@@ -179,16 +195,12 @@ impl BatchNorm {
         made
     }
 
-    /// `[γ/√(σ² + ε), β − μ·γ/√(σ² + ε)]`.
-    fn affine(&self, [gamma, beta]: [&[f32]; 2]) -> [Vec<f32>; 2] {
-        let scale: Vec<f32> = self.inverses().zip(gamma).map(|(i, &g)| i as f32 * g).collect();
-        let of = |((scale, beta), mean): ((&f32, &f32), &f32)| beta - mean * scale;
-        let shift = scale.iter().zip(beta).zip(&self.statistics.mean).map(of).collect();
-        [scale, shift]
+    fn affine(&self, affine: [&[f32]; 2]) -> [Vec<f32>; 2] {
+        self.statistics.affine(self.eps, affine)
     }
 
     fn inverses(&self) -> impl Iterator<Item = f64> {
-        self.statistics.variance.iter().map(|&v| 1.0 / (f64::from(v) + self.eps).sqrt())
+        self.statistics.inverses(self.eps)
     }
 
     /// `[dγ, dβ]` of `[Σ g, Σ g·(x − μ)]`, and what is taken off a gradient: an offset, and a slope times `x − μ`.

@@ -95,6 +95,7 @@ impl Product {
                         cols: range.len(),
                         add: s > 0,
                         clamp: is_last.then_some(self.finish.clamp),
+                        gate: None,
                     };
                     // SAFETY: by the caller.
                     unsafe { compute(self.isa, self.filters.precision(), &tile) };

@@ -85,6 +85,8 @@ pub(super) struct Tile<'a> {
     pub(super) add: bool,
     /// Least and greatest value, once the sum is complete: only then bias and residual are added.
     pub(super) clamp: Option<[f32; 2]>,
+    /// Results are 0 where what they replace does not lie inside a range.
+    pub(super) gate: Option<[f32; 2]>,
 }
 
 /// Pixels of a tile.
@@ -257,6 +259,9 @@ unsafe fn of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &Ti
                     }
                     sum = sum.at_least(V::splat(lo)).at_most(V::splat(hi));
                 }
+                if let Some([lo, hi]) = t.gate {
+                    sum = sum.where_inside(V::load_first(to, n), V::splat(lo), V::splat(hi));
+                }
                 if n == V::LANES {
                     sum.store(to);
                 } else {
@@ -269,7 +274,7 @@ unsafe fn of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &Ti
 
 /// Asks for a line of memory.
 #[inline(always)]
-fn fetch(at: *const f32) {
+pub(super) fn fetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 has SSE, and no address is wrong to ask for.
     unsafe {

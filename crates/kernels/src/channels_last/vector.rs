@@ -22,6 +22,8 @@ pub(super) trait Vector: Copy {
     unsafe fn at_least(self, lo: Self) -> Self;
     /// NaN in `self` stays.
     unsafe fn at_most(self, hi: Self) -> Self;
+    /// What lies at the same lanes as numbers of `x` between `lo` and `hi`, which are not inside; the others are 0.
+    unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self;
     /// `self + Σ aᵢ·bᵢ` over the two bf16 of every lane of `a` and `b`.
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
     /// The same over four bytes of every lane of `a` and four signed ones of `b`, where lanes of the sum are integers.
@@ -84,6 +86,15 @@ mod x86 {
         #[inline(always)]
         unsafe fn at_most(self, hi: Self) -> Self {
             unsafe { _mm512_min_ps(hi, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self {
+            unsafe {
+                let inside =
+                    _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, lo) & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, hi);
+                _mm512_maskz_mov_ps(inside, self)
+            }
         }
 
         #[inline(always)]
@@ -151,6 +162,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn at_most(self, hi: Self) -> Self {
             unsafe { _mm256_min_ps(hi, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self {
+            unsafe {
+                let above = _mm256_cmp_ps::<_CMP_GT_OQ>(x, lo);
+                _mm256_and_ps(self, _mm256_and_ps(above, _mm256_cmp_ps::<_CMP_LT_OQ>(x, hi)))
+            }
         }
 
         #[inline(always)]
@@ -237,6 +256,11 @@ impl Vector for [f32; 4] {
     #[inline(always)]
     unsafe fn at_most(self, hi: Self) -> Self {
         std::array::from_fn(|i| if self[i] > hi[i] { hi[i] } else { self[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self {
+        std::array::from_fn(|i| if x[i] > lo[i] && x[i] < hi[i] { self[i] } else { 0.0 })
     }
 
     #[inline(always)]

@@ -23,13 +23,7 @@ pub(super) fn pays(n_tiles: usize, [n, channels]: [usize; 2]) -> bool {
 }
 
 /// Writes the convolution of all tiles at `to`, `[n, h, w, o]`.
-pub(super) fn convolve(
-    tiles: &Tiles<'_>,
-    n_tiles: usize,
-    filters: &Filters<'_>,
-    bias: &[f32],
-    to: &mut [f32],
-) {
+pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>, to: &mut [f32]) {
     let isa = Isa::best();
     let [o, c] = filters.size;
     let pitch = c.next_multiple_of(lanes(isa));
@@ -64,9 +58,7 @@ pub(super) fn convolve(
             for tile in 0..n_tiles {
                 let made = &products[tile * cols..];
                 // SAFETY: `to` has every pixel of every image, and this task alone writes the panel's filters.
-                unsafe {
-                    tiles.write(tile, made, n_tiles * cols, &bias[range.start..], range.start, count, o, to)
-                };
+                unsafe { tiles.write(tile, made, n_tiles * cols, range.start..range.start + count, o, to) };
             }
         });
     });

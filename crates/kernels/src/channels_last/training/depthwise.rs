@@ -10,40 +10,49 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::tile::fetch;
 use super::super::vector::{Vector, by_isa};
 use super::rows::Images;
 use super::scratch::Scratch;
-use super::taps;
+use super::{Then, taps};
 use crate::gemm::Shared;
 use crate::{Floats, Isa, Window};
 
-/// `y [n, oh, ow, c]` of `x [n, h, w, c]`, `weight [c, 1, kh, kw]` and `bias? [c]`.
+/// `y [n, oh, ow, c]` of `x [n, h, w, c]` and `weight [c, 1, kh, kw]`.
 ///
 /// ```
-/// use headstart_kernels::{Window, channels_last::training};
+/// use headstart_kernels::{Window, channels_last::training::{self, Then}};
 /// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
 /// let mut y = [0.0; 4];
-/// training::depthwise(&d, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], None, &mut y);
+/// training::depthwise(&d, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &Then::default(), &mut y);
 /// assert_eq!(y, [10.0, 2.0, 30.0, 4.0]);
 /// ```
-pub fn depthwise(d: &Window, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+///
+/// # Panics
+/// If a residual is to be added, which depthwise convolutions cannot do.
+pub fn depthwise(d: &Window, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut [f32]) {
     let [oh, ow] = d.out();
     assert_eq!([x.len(), weight.len()], [d.n * d.x_len(), d.c * d.taps()], "elements of x and of the weight");
     assert_eq!(y.len(), d.n * d.c * oh * ow, "elements of y");
+    assert!(then.residual.is_none(), "no residual");
     let filters = transposed(weight, d.taps());
-    let mut start = Floats::zeros(d.c);
-    if let Some(bias) = bias {
-        start.copy_from_slice(bias);
-    }
-    let taps: Vec<Tap> = all_taps(d);
+    let bias = Floats::padded(then.bias.unwrap_or_default(), d.c);
     let images = Images { data: x, size: d.size, channels: d.c };
-    let slide =
-        Slide { images, grid: [oh, ow], step: d.stride, taps: &taps, filters: &filters, bias: &start };
-    slide.run(d.n, Shared::new(y), Strides { first: 0, image: oh * ow * d.c, row: ow * d.c, pixel: d.c });
+    let (grid, step, taps) = ([oh, ow], d.stride, all_taps(d));
+    let to = Strides { first: 0, image: oh * ow * d.c, row: ow * d.c, pixel: d.c };
+    let slide = Slide { images, grid, step, taps, filters: &filters, bias: &bias, then: *then, to };
+    run(&[slide], d.n, y);
 }
 
-/// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, c]`.
-pub fn depthwise_backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
+/// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, c]`, and `gate` as for
+/// [`super::backward_data`].
+pub fn depthwise_backward_data(
+    d: &Window,
+    weight: &[f32],
+    grad: &[f32],
+    gate: Option<[f32; 2]>,
+    dx: &mut [f32],
+) {
     let [oh, ow] = d.out();
     assert_eq!(
         [dx.len(), weight.len()],
@@ -54,19 +63,35 @@ pub fn depthwise_backward_data(d: &Window, weight: &[f32], grad: &[f32], dx: &mu
     let filters = transposed(weight, d.taps());
     let (zeros, [h, w], [s_y, s_x]) = (Floats::zeros(d.c), d.size, d.stride);
     let images = Images { data: grad, size: [oh, ow], channels: d.c };
-    let to = Shared::new(dx);
-    for (r_y, r_x) in (0..s_y.min(h)).flat_map(|y| (0..s_x.min(w)).map(move |x| (y, x))) {
-        let (rows, columns) = (taps(d, 0, r_y), taps(d, 1, r_x));
-        let of = |(y, x): (&(usize, isize), &(usize, isize))| Tap {
-            at: [y.1, x.1],
-            filter: y.0 * d.kernel[1] + x.0,
-        };
-        let taps: Vec<Tap> = rows.iter().flat_map(|y| columns.iter().map(move |x| (y, x))).map(of).collect();
-        let grid = [(h - r_y).div_ceil(s_y), (w - r_x).div_ceil(s_x)];
-        let slide = Slide { images, grid, step: [1, 1], taps: &taps, filters: &filters, bias: &zeros };
-        let first = (r_y * w + r_x) * d.c;
-        slide.run(d.n, to, Strides { first, image: d.x_len(), row: s_y * w * d.c, pixel: s_x * d.c });
-    }
+    let phases = (0..s_y.min(h)).flat_map(|y| (0..s_x.min(w)).map(move |x| (y, x)));
+    let slides: Vec<Slide<'_>> = phases
+        .map(|(r_y, r_x)| {
+            let columns = &taps(d, 1, r_x);
+            let tap = |y: (usize, isize), x: &(usize, isize)| Tap {
+                at: [y.1, x.1],
+                filter: y.0 * d.kernel[1] + x.0,
+            };
+            Slide {
+                images,
+                grid: [(h - r_y).div_ceil(s_y), (w - r_x).div_ceil(s_x)],
+                step: [1, 1],
+                taps: taps(d, 0, r_y)
+                    .into_iter()
+                    .flat_map(|y| columns.iter().map(move |x| tap(y, x)))
+                    .collect(),
+                filters: &filters,
+                bias: &zeros,
+                then: Then { gate, ..Then::default() },
+                to: Strides {
+                    first: (r_y * w + r_x) * d.c,
+                    image: d.x_len(),
+                    row: s_y * w * d.c,
+                    pixel: s_x * d.c,
+                },
+            }
+        })
+        .collect();
+    run(&slides, d.n, dx);
 }
 
 /// A tap: where it reads from a position on, and its filter's number.
@@ -98,9 +123,12 @@ pub(super) struct Slide<'a> {
     images: Images<'a>,
     grid: [usize; 2],
     step: [usize; 2],
-    taps: &'a [Tap],
+    taps: Vec<Tap>,
     filters: &'a [f32],
+    then: Then<'a>,
+    /// Of as many numbers as there are channels.
     bias: &'a [f32],
+    to: Strides,
 }
 
 /// Where results go.
@@ -112,17 +140,25 @@ struct Strides {
     pixel: usize,
 }
 
+/// All slides' results, row by row: they read nearly the same.
+fn run(slides: &[Slide<'_>], n: usize, to: &mut [f32]) {
+    let rows = slides.iter().map(|slide| slide.grid[0]).max().unwrap_or(0);
+    let to = Shared::new(to);
+    (0..n * rows).into_par_iter().for_each(|row| {
+        let (image, i) = (row / rows, row % rows);
+        for slide in slides.iter().filter(|slide| i < slide.grid[0]) {
+            let Strides { first, image: of_image, row, .. } = slide.to;
+            // SAFETY: rows of the results lie apart from each other; the machine has the best instructions it has.
+            unsafe { slide_row(Isa::best(), slide, image, i, to.at(first + image * of_image + i * row)) };
+        }
+    });
+}
+
 impl Slide<'_> {
-    fn run(&self, n: usize, to: Shared, strides: Strides) {
-        let rows = self.grid[0];
-        (0..n * rows).into_par_iter().for_each(|row| {
-            let (image, i) = (row / rows, row % rows);
-            // SAFETY: rows of the result lie apart from each other; the machine has the best instructions it has.
-            unsafe {
-                let to = to.at(strides.first + image * strides.image + i * strides.row);
-                slide_row(Isa::best(), self, image, i, to, strides.pixel);
-            }
-        });
+    /// Whether a tap reads what none has read before: those of the last rows and columns do.
+    fn is_first(&self, tap: &Tap) -> bool {
+        let last = |i: usize| self.taps.iter().map(|tap| tap.at[i]).max().unwrap_or(0);
+        (0..2).all(|i| tap.at[i] + self.step[i] as isize > last(i))
     }
 
     /// The taps of row `i` that lie in the image, and where each reads.
@@ -147,11 +183,11 @@ fn inside(tap: isize, step: usize, w: usize, n: usize) -> Range<usize> {
 by_isa! {
     /// # Safety
     /// The row's pixels can be written at `to`; the machine has the instructions.
-    slide_row => row(s: &Slide<'_>, image: usize, i: usize, to: *mut f32, pixel: usize)
+    slide_row => row(s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
 }
 
 #[inline(always)]
-unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32, pixel: usize) {
+unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32) {
     let (w, n) = (s.images.size[1], s.grid[1]);
     let mut all = 0..n;
     let mut read = Vec::with_capacity(s.taps.len());
@@ -161,40 +197,45 @@ unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32, pi
         read.push((tap, start, within));
     }
     let middle = all.start.min(n)..all.end.max(all.start).min(n);
-    let mut some = Vec::with_capacity(read.len());
+    let (mut some, mut fresh) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
     let mut j = 0;
     // SAFETY: by the caller: taps that are passed on read inside the image.
     unsafe {
         while j < n {
             let is_middle = middle.contains(&j);
             some.clear();
+            fresh.clear();
             for (tap, start, within) in &read {
                 if within.contains(&j) {
                     let x = (j * s.step[1]) as isize + tap.at[1];
                     let from = s.images.data.as_ptr().add(start + x as usize * s.images.channels);
                     some.push((from, s.filters.as_ptr().add(tap.filter * s.images.channels)));
+                    if s.is_first(tap) {
+                        fresh.push(from);
+                    }
                 }
             }
             let left = if is_middle { middle.end - j } else { 1 };
-            let to = to.add(j * pixel);
+            let to = to.add(j * s.to.pixel);
             j += match left {
-                7.. => pixels::<V, 7>(s, &some, to, pixel),
-                3.. => pixels::<V, 3>(s, &some, to, pixel),
-                _ => pixels::<V, 1>(s, &some, to, pixel),
+                7.. => pixels::<V, 7>(s, &some, &fresh, to),
+                3.. => pixels::<V, 3>(s, &some, &fresh, to),
+                _ => pixels::<V, 1>(s, &some, &fresh, to),
             };
         }
     }
 }
 
-/// `T` pixels next to each other; returns how many.
+/// `T` pixels next to each other; returns how many.  What the next ones will read for the first time, `fresh` of this one, is
+/// fetched: steps of whole pixels are too long for the processor to foresee.
 #[inline(always)]
 unsafe fn pixels<V: Vector, const T: usize>(
     s: &Slide<'_>,
     taps: &[(*const f32, *const f32)],
+    fresh: &[*const f32],
     to: *mut f32,
-    pixel: usize,
 ) -> usize {
-    let c = s.images.channels;
+    let (c, pixel) = (s.images.channels, s.to.pixel);
     let step = s.step[1] * c;
     let mut channel = 0;
     // SAFETY: by the caller; filters and bias have `c` channels.
@@ -209,8 +250,17 @@ unsafe fn pixels<V: Vector, const T: usize>(
                     *sum = sum.add_product(load(from.add(t * step + channel)), weight);
                 }
             }
+            for t in T..2 * T {
+                fresh.iter().for_each(|from| fetch(from.wrapping_add(t * step + channel)));
+                fetch(to.wrapping_add(t * pixel + channel));
+            }
+            let [lo, hi] = s.then.clip.map(|v| V::splat(v));
             for (t, sum) in sums.into_iter().enumerate() {
-                let to = to.add(t * pixel + channel);
+                let (mut sum, to) = (sum.at_least(lo).at_most(hi), to.add(t * pixel + channel));
+                if let Some(range) = s.then.gate {
+                    let [lo, hi] = range.map(|v| V::splat(v));
+                    sum = sum.where_inside(load(to), lo, hi);
+                }
                 if n == V::LANES { sum.store(to) } else { sum.store_first(to, n) }
             }
             channel += V::LANES;
@@ -231,9 +281,16 @@ pub fn depthwise_backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [
     let bands = PARTS.div_ceil(d.n.max(1)).min(oh).max(1);
     let len = dw.len();
     let mut parts = Scratch::new(d.n * bands * len);
-    let (all, images) = (all_taps(d), Images { data: x, size: d.size, channels: c });
-    let none = Floats::zeros(0);
-    let slide = Slide { images, grid: [oh, ow], step: d.stride, taps: &all, filters: &none, bias: &none };
+    let slide = Slide {
+        images: Images { data: x, size: d.size, channels: c },
+        grid: [oh, ow],
+        step: d.stride,
+        taps: all_taps(d),
+        filters: &[],
+        bias: &[],
+        then: Then::default(),
+        to: Strides { first: 0, image: oh * ow * c, row: ow * c, pixel: c },
+    };
     parts.par_chunks_exact_mut(len.max(1)).enumerate().with_max_len(1).for_each(|(part, sums)| {
         let (image, band) = (part / bands, part % bands);
         sums.fill(0.0);
@@ -259,63 +316,107 @@ by_isa! {
     sum_row => sums_of_row(s: &Slide<'_>, image: usize, i: usize, grad: &[f32], sums: &mut [f32])
 }
 
+/// Pixels of a row that are summed before the next channels are.
+const BLOCK: usize = 8;
+
 #[inline(always)]
 unsafe fn sums_of_row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, grad: &[f32], sums: &mut [f32]) {
     let (c, w, n) = (s.images.channels, s.images.size[1], s.grid[1]);
     let read: Vec<_> =
         s.rows(image, i).map(|(tap, start)| (tap, start, inside(tap.at[1], s.step[1], w, n))).collect();
-    // Three taps at a time share the gradient.
-    for some in read.chunks(3) {
-        let middle = some.iter().fold(0..n, |m, (_, _, r)| m.start.max(r.start)..m.end.min(r.end));
+    let middle = read.iter().fold(0..n, |m, (_, _, r)| m.start.max(r.start)..m.end.min(r.end));
+    let (mut some, mut fresh) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
+    let mut j = 0;
+    while j < n {
+        some.clear();
+        fresh.clear();
+        for (tap, start, within) in &read {
+            if within.contains(&j) {
+                let x = (j * s.step[1]) as isize + tap.at[1];
+                let from = s.images.data[start + x as usize * c..].as_ptr();
+                some.push((from, tap.filter));
+                if s.is_first(tap) {
+                    fresh.push(from);
+                }
+            }
+        }
+        let len = if middle.contains(&j) { BLOCK.min(middle.end - j) } else { 1 };
+        let block = Block { step: s.step[1] * c, c, len, fresh: &fresh };
+        // SAFETY: the row has `len` pixels of `c` channels from here on, and taps read inside the image for all of them.
+        unsafe { block.add::<V>(&some, grad[j * c..].as_ptr(), sums) };
+        j += len;
+    }
+}
+
+/// Some pixels of a row, at which all taps read inside the image.
+struct Block<'a> {
+    /// Elements from one pixel that a tap reads to the next.
+    step: usize,
+    c: usize,
+    len: usize,
+    /// What the next block will read for the first time.
+    fresh: &'a [*const f32],
+}
+
+impl Block<'_> {
+    /// Adds what the pixels give to the sums of taps, `(where the first pixel lies, filter)`.
+    ///
+    /// # Safety
+    /// `len` pixels can be read there and at `grad`; the machine has the instructions.
+    #[inline(always)]
+    unsafe fn add<V: Vector>(&self, taps: &[(*const f32, usize)], grad: *const f32, sums: &mut [f32]) {
         let mut channel = 0;
-        while channel < c {
-            let lanes = V::LANES.min(c - channel);
-            // SAFETY: rows of the gradient have `c` channels, and taps read inside the image where `inside` says so.
-            unsafe {
-                let load =
-                    |at: *const f32| if lanes == V::LANES { V::load(at) } else { V::load_first(at, lanes) };
-                let g = |j: usize| load(grad.as_ptr().add(j * c + channel));
-                let x = |tap: &Tap, start: usize, j: usize| {
-                    let x = (j * s.step[1]) as isize + tap.at[1];
-                    load(s.images.data.as_ptr().add(start + x as usize * c + channel))
+        while channel < self.c {
+            for t in self.len..2 * self.len {
+                self.fresh.iter().for_each(|from| fetch(from.wrapping_add(t * self.step + channel)));
+                fetch(grad.wrapping_add(t * self.c + channel));
+            }
+            let mut rest = taps;
+            while !rest.is_empty() {
+                // As many chains of sums as hide how long each takes, of which a row or all of usual filters have a multiple.
+                // SAFETY: by the caller.
+                let n = unsafe {
+                    match rest.len() {
+                        n if n.is_multiple_of(9) => self.add_some::<V, 9>(rest, grad, channel, sums),
+                        n if n.is_multiple_of(5) => self.add_some::<V, 5>(rest, grad, channel, sums),
+                        3.. => self.add_some::<V, 3>(rest, grad, channel, sums),
+                        _ => self.add_some::<V, 1>(rest, grad, channel, sums),
+                    }
                 };
-                let mut of_taps = [V::splat(0.0); 3];
-                if let [(a, a0, _), (b, b0, _), (e, e0, _)] = some {
-                    // Two chains of sums for each tap.
-                    let mut others = [V::splat(0.0); 3];
-                    let mut j = middle.start;
-                    while j + 1 < middle.end {
-                        for (sums, j) in [(&mut of_taps, j), (&mut others, j + 1)] {
-                            let g = g(j);
-                            sums[0] = sums[0].add_product(x(a, *a0, j), g);
-                            sums[1] = sums[1].add_product(x(b, *b0, j), g);
-                            sums[2] = sums[2].add_product(x(e, *e0, j), g);
-                        }
-                        j += 2;
-                    }
-                    if j < middle.end {
-                        let g = g(j);
-                        of_taps[0] = of_taps[0].add_product(x(a, *a0, j), g);
-                        of_taps[1] = of_taps[1].add_product(x(b, *b0, j), g);
-                        of_taps[2] = of_taps[2].add_product(x(e, *e0, j), g);
-                    }
-                    of_taps.iter_mut().zip(others).for_each(|(a, b)| *a = a.add(b));
-                }
-                for ((tap, start, range), sum) in some.iter().zip(&mut of_taps) {
-                    let was_done = some.len() == 3 && middle.start < middle.end;
-                    let (before, after) = match was_done {
-                        true => (range.start..middle.start, middle.end..range.end),
-                        false => (range.clone(), 0..0),
-                    };
-                    for j in before.chain(after) {
-                        *sum = sum.add_product(x(tap, *start, j), g(j));
-                    }
-                    let to = sums.as_mut_ptr().add(tap.filter * c + channel);
-                    let total = load(to.cast_const()).add(*sum);
-                    if lanes == V::LANES { total.store(to) } else { total.store_first(to, lanes) }
-                }
+                rest = &rest[n..];
             }
             channel += V::LANES;
         }
+    }
+
+    /// The first `K` taps, for a vector of channels; returns how many.
+    #[inline(always)]
+    unsafe fn add_some<V: Vector, const K: usize>(
+        &self,
+        taps: &[(*const f32, usize)],
+        grad: *const f32,
+        channel: usize,
+        sums: &mut [f32],
+    ) -> usize {
+        let lanes = V::LANES.min(self.c - channel);
+        let taps = taps.first_chunk::<K>().expect("so many taps");
+        // SAFETY: by the caller; sums are `[taps, c]`.
+        unsafe {
+            let load =
+                |at: *const f32| if lanes == V::LANES { V::load(at) } else { V::load_first(at, lanes) };
+            let mut of_taps = [V::splat(0.0); K];
+            for j in 0..self.len {
+                let g = load(grad.add(j * self.c + channel));
+                for (sum, (from, _)) in of_taps.iter_mut().zip(taps) {
+                    *sum = sum.add_product(load(from.add(j * self.step + channel)), g);
+                }
+            }
+            for (sum, (_, filter)) in of_taps.into_iter().zip(taps) {
+                let to = sums[filter * self.c + channel..].as_mut_ptr();
+                let total = load(to.cast_const()).add(sum);
+                if lanes == V::LANES { total.store(to) } else { total.store_first(to, lanes) }
+            }
+        }
+        K
     }
 }

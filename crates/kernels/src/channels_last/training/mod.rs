@@ -24,6 +24,8 @@ mod transformed;
 mod winograd;
 mod winograd_weight;
 
+use rayon::prelude::*;
+
 use super::Winograd;
 use crate::Window;
 use crate::gemm::{Operands, Shared};
@@ -37,26 +39,43 @@ use rows::{Images, Reads, Run, Target, multiply};
 use transformed::Filters;
 use winograd::convolve;
 
-/// `y [n, oh, ow, o]` of `x [n, h, w, c]`, `weight [o, c, kh, kw]` and `bias? [o]`.
+/// What is done to the sums of a convolution while they are at hand: `min(max(sum + bias + residual, lo), hi)`, where a gate lets
+/// it pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Then<'a> {
+    /// `[o]`.
+    pub bias: Option<&'a [f32]>,
+    /// An image of the result's shape.
+    pub residual: Option<&'a [f32]>,
+    /// Least and greatest value: `[0, ∞]` is ReLU.
+    pub clip: [f32; 2],
+    /// Results are 0 where what they replace does not lie inside a range: how the gradient of what was clipped is written over it.
+    pub gate: Option<[f32; 2]>,
+}
+
+impl Default for Then<'_> {
+    /// Nothing.
+    fn default() -> Self {
+        Then { bias: None, residual: None, clip: [f32::NEG_INFINITY, f32::INFINITY], gate: None }
+    }
+}
+
+/// `y [n, oh, ow, o]` of `x [n, h, w, c]` and `weight [o, c, kh, kw]`.
 ///
 /// ```
-/// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
+/// use headstart_kernels::channels_last::training::{self, Then};
+/// use headstart_kernels::{Window, gemm::Operands};
 /// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
-/// let mut y = [0.0; 2];
-/// training::forward(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], Some(&[0.5]), &mut y);
-/// assert_eq!(y, [12.5, 34.5]);
+/// let (then, mut y) = (Then { bias: Some(&[0.5]), clip: [0.0, 30.0], ..Then::default() }, [0.0; 2]);
+/// training::forward(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &then, &mut y);
+/// assert_eq!(y, [12.5, 30.0]);
 /// ```
-pub fn forward(
-    d: &Window,
-    operands: Operands,
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-) {
+pub fn forward(d: &Window, operands: Operands, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut [f32]) {
     let (o, [oh, ow]) = (d.filters(weight.len()), d.out());
     assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
     assert_eq!(y.len(), d.n * o * oh * ow, "elements of y");
+    assert!(then.bias.is_none_or(|bias| bias.len() == o), "a bias for every filter");
+    assert!(then.residual.is_none_or(|residual| residual.len() == y.len()), "elements of the residual");
     if y.is_empty() {
         return;
     }
@@ -64,7 +83,7 @@ pub fn forward(
     if by_winograd(d, o, operands) {
         let filters = Filters::forward(weight, [o, d.c]);
         let [top, left, ..] = d.padding;
-        return convolve(images, d.n, [top, left], &filters, bias, [oh, ow], y);
+        return convolve(images, d.n, [top, left], &filters, then, [oh, ow], y);
     }
     let taps: Vec<usize> = (0..d.taps()).collect();
     let lines = Lines { weight, n: o, line: d.c * d.taps(), channels: d.c, step: d.taps(), taps: &taps };
@@ -73,7 +92,7 @@ pub fn forward(
     let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
     let target = Target { to: Shared::new(y), first: 0, image: oh * ow * o, row: ow * o, pixel: o };
     // SAFETY: the target is y, which has the size of the grid.
-    unsafe { multiply(&reads, &panels, bias, target, operands) };
+    unsafe { multiply(&reads, &panels, then, target, operands) };
 }
 
 /// Whether Winograd's way is the faster one: in f32, as pairs of bf16 take as long directly.
@@ -93,16 +112,28 @@ fn runs(d: &Window) -> Vec<Run> {
     (0..kh * kw).map(|t| Run { at: at(t / kw, t % kw), len: 1 }).collect()
 }
 
-/// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, o]`.
+/// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, o]`.  If `x` was clipped by the one
+/// who made it, `dx` may hold it, and `gate` its range: what clipping did not let pass becomes 0.
 ///
 /// ```
 /// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
 /// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
 /// let mut dx = [0.0; 4];
-/// training::backward_data(&d, Operands::F32, &[10.0, 1.0], &[1.0, 2.0], &mut dx);
+/// training::backward_data(&d, Operands::F32, &[10.0, 1.0], &[1.0, 2.0], None, &mut dx);
 /// assert_eq!(dx, [10.0, 1.0, 20.0, 2.0]);
+/// let mut x = [0.0, 3.0, 6.0, 1.0];
+/// training::backward_data(&d, Operands::F32, &[10.0, 1.0], &[1.0, 2.0], Some([0.0, 6.0]), &mut x);
+/// assert_eq!(x, [0.0, 1.0, 0.0, 2.0]);
 /// ```
-pub fn backward_data(d: &Window, operands: Operands, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
+pub fn backward_data(
+    d: &Window,
+    operands: Operands,
+    weight: &[f32],
+    grad: &[f32],
+    gate: Option<[f32; 2]>,
+    dx: &mut [f32],
+) {
+    let then = Then { gate, ..Then::default() };
     let (o, [oh, ow], [h, w]) = (d.filters(weight.len()), d.out(), d.size);
     assert_eq!(dx.len(), d.n * d.x_len(), "elements of x");
     assert_eq!(grad.len(), d.n * o * oh * ow, "elements of the gradient");
@@ -114,20 +145,17 @@ pub fn backward_data(d: &Window, operands: Operands, weight: &[f32], grad: &[f32
     if d.padding.iter().all(|&p| p <= 2) && by_winograd(d, o, operands) && turned.out() == d.size {
         let filters = Filters::backward(weight, [o, d.c]);
         let [top, left, ..] = turned.padding;
-        return convolve(images, d.n, [top, left], &filters, None, d.size, dx);
+        return convolve(images, d.n, [top, left], &filters, &then, d.size, dx);
     }
     let phases = |axis: usize| (0..d.stride[axis]).filter(move |&r| r < d.size[axis]);
     let taps_y: Vec<_> = phases(0).map(|r| taps(d, 0, r)).collect();
     let taps_x: Vec<_> = phases(1).map(|r| taps(d, 1, r)).collect();
-    if taps_y.iter().chain(&taps_x).any(Vec::is_empty) {
-        dx.fill(0.0);
-    }
-    let to = Shared::new(dx);
     for (r_y, taps_y) in taps_y.iter().enumerate() {
         for (r_x, taps_x) in taps_x.iter().enumerate() {
             let both = || taps_y.iter().flat_map(|y| taps_x.iter().map(move |x| (y, x)));
             let read: Vec<usize> = both().map(|(y, x)| y.0 * d.kernel[1] + x.0).collect();
             if read.is_empty() {
+                fill_phase(d, [r_y, r_x], dx);
                 continue;
             }
             let runs: Vec<Run> = both().map(|(y, x)| Run { at: [y.1, x.1], len: 1 }).collect();
@@ -137,16 +165,26 @@ pub fn backward_data(d: &Window, operands: Operands, weight: &[f32], grad: &[f32
             let grid = [(h - r_y).div_ceil(d.stride[0]), (w - r_x).div_ceil(d.stride[1])];
             let reads = Reads { images, n: d.n, grid, step: [1, 1], runs: &runs };
             let target = Target {
-                to,
+                to: Shared::new(dx),
                 first: (r_y * w + r_x) * d.c,
                 image: d.x_len(),
                 row: d.stride[0] * w * d.c,
                 pixel: d.stride[1] * d.c,
             };
             // SAFETY: the grid has every pixel of this phase of dx.
-            unsafe { multiply(&reads, &panels, None, target, operands) };
+            unsafe { multiply(&reads, &panels, &then, target, operands) };
         }
     }
+}
+
+/// Nobody read the pixels of a phase: their gradient is 0.
+fn fill_phase(d: &Window, [r_y, r_x]: [usize; 2], dx: &mut [f32]) {
+    let row = d.size[1] * d.c;
+    dx.par_chunks_exact_mut(d.x_len()).for_each(|image| {
+        for row in image[r_y * row..].chunks_mut(row).step_by(d.stride[0]) {
+            row[r_x * d.c..].chunks_mut(d.c).step_by(d.stride[1]).for_each(|pixel| pixel.fill(0.0));
+        }
+    });
 }
 
 /// The taps that read phase `r` of an axis, and how far from it their rows of the result lie: row `y = s·u + r` of `x` was read

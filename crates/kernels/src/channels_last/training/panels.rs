@@ -78,6 +78,11 @@ impl Panels {
         self.starts.len() - 1
     }
 
+    /// Lines of all panels, and what the last is padded with.
+    pub(super) fn width(&self) -> usize {
+        self.starts[self.starts.len() - 1]
+    }
+
     /// The lines of a panel.
     pub(super) fn range(&self, panel: usize) -> Range<usize> {
         self.starts[panel]..self.starts[panel + 1].min(self.n)

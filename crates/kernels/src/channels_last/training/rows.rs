@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::super::rounding::halves;
 use super::super::tile::{self, ROWS_MAX, Segment, Tile};
 use super::super::with_buffer;
+use super::Then;
 use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
 use crate::precision::round_bf16;
@@ -58,19 +59,20 @@ const STEPS: usize = 1280;
 /// Positions of the largest block.
 const POSITIONS: usize = 128;
 
-/// Writes the product of what is read with the panels, and adds a bias.
+/// Writes the product of what is read with the panels, and does what follows it.
 ///
 /// # Safety
-/// The target can be written at every position by nobody else, as many numbers as the panels have lines.
+/// The target can be written at every position by nobody else, as many numbers as the panels have lines; a residual has
+/// its size.
 pub(super) unsafe fn multiply(
     reads: &Reads<'_>,
     panels: &Panels,
-    bias: Option<&[f32]>,
+    then: &Then<'_>,
     target: Target,
     operands: Operands,
 ) {
     let positions = reads.n * reads.grid[0] * reads.grid[1];
-    let bias = bias.map(|bias| Floats::padded(bias, bias.len().next_multiple_of(64)));
+    let bias = Floats::padded(then.bias.unwrap_or_default(), panels.width());
     let tasks = 3 * rayon::current_num_threads();
     let most = (BLOCK / panels.steps()).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, POSITIONS);
     let len = positions.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, most);
@@ -79,7 +81,7 @@ pub(super) unsafe fn multiply(
     (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
         let (i, j) = (task / across, task % across);
         let some = j * panels.len() / across..(j + 1) * panels.len() / across;
-        let block = Block { reads, panels, bias: bias.as_deref(), target, operands };
+        let block = Block { reads, panels, then, bias: &bias, target, operands };
         // SAFETY: by the caller; no two tasks share a result.
         unsafe { block.compute(i * len..((i + 1) * len).min(positions), some) };
     });
@@ -88,7 +90,9 @@ pub(super) unsafe fn multiply(
 struct Block<'a> {
     reads: &'a Reads<'a>,
     panels: &'a Panels,
-    bias: Option<&'a [f32]>,
+    then: &'a Then<'a>,
+    /// Padded to the width of the panels.
+    bias: &'a [f32],
     target: Target,
     operands: Operands,
 }
@@ -107,10 +111,14 @@ impl Block<'_> {
         with_buffer(pitch * positions.len(), |rows| {
             let mut a = [std::ptr::null::<f32>(); POSITIONS];
             let mut c = [std::ptr::null_mut::<f32>(); POSITIONS];
+            let mut added = [std::ptr::null::<f32>(); POSITIONS];
             for (i, position) in positions.clone().enumerate() {
                 let at = self.reads.at(position);
                 // SAFETY: by the caller.
-                c[i] = unsafe { self.target.at(at) };
+                c[i] = unsafe { self.target.to.at(self.target.index(at)) };
+                if let Some(residual) = self.then.residual {
+                    added[i] = residual[self.target.index(at)..].as_ptr();
+                }
                 if in_place {
                     a[i] = self.reads.first(at).as_ptr();
                     continue;
@@ -133,15 +141,24 @@ impl Block<'_> {
                 }
             }
             // SAFETY: rows hold as many steps as the panels have; the rest by the caller.
-            unsafe { self.tiles(&a[..positions.len()], &c, panels) };
+            unsafe { self.tiles(&a[..positions.len()], &c, &added, panels) };
         });
     }
 
     /// # Safety
-    /// Every `a` holds the steps of a position, and the results can be written at every `c`.
-    unsafe fn tiles(&self, a: &[*const f32], c: &[*mut f32; POSITIONS], panels: Range<usize>) {
+    /// Every `a` holds the steps of a position, and the results can be written at every `c`; what is added, if anything is, lies
+    /// at every `added`.
+    unsafe fn tiles(
+        &self,
+        a: &[*const f32],
+        c: &[*mut f32; POSITIONS],
+        added: &[*const f32; POSITIONS],
+        panels: Range<usize>,
+    ) {
         let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
-        let slice = steps.div_ceil(steps.div_ceil(STEPS)).next_multiple_of(8);
+        // What a gate looks at is there until the first slice is written.
+        let n_slices = if self.then.gate.is_some() { 1 } else { steps.div_ceil(STEPS) };
+        let slice = steps.div_ceil(n_slices).next_multiple_of(8);
         let isa = Isa::best();
         for start in (0..steps).step_by(slice) {
             let end = (start + slice).min(steps);
@@ -149,7 +166,7 @@ impl Block<'_> {
             let segments = [Segment { offset: start / a_word, len: (end - start).div_ceil(a_word) }];
             for panel in panels.clone() {
                 let range = self.panels.range(panel);
-                let bias = self.bias.filter(|_| end == steps).map(|bias| bias[range.start..].as_ptr());
+                let is_last = end == steps;
                 for i in (0..a.len()).step_by(tile::rows(isa)) {
                     let rows = i..(i + tile::rows(isa)).min(a.len());
                     let tile = Tile {
@@ -159,13 +176,14 @@ impl Block<'_> {
                         b: self.panels.panel(panel, start).as_ptr(),
                         scales: std::ptr::null(),
                         sums: std::ptr::null(),
-                        c: &c[rows],
-                        residual: None,
+                        c: &c[rows.clone()],
+                        residual: self.then.residual.map(|_| &added[rows]),
                         first: range.start,
-                        bias: bias.unwrap_or(std::ptr::null()),
+                        bias: self.bias[range.start..].as_ptr(),
                         cols: range.len(),
                         add: start > 0,
-                        clamp: bias.map(|_| [f32::NEG_INFINITY, f32::INFINITY]),
+                        clamp: is_last.then_some(self.then.clip),
+                        gate: self.then.gate,
                     };
                     // SAFETY: by the caller; a panel has a number of every line for every step, and a bias is padded.
                     unsafe { tile::compute(isa, precision, &tile) };
@@ -227,10 +245,7 @@ impl<'a> Reads<'a> {
 }
 
 impl Target {
-    /// # Safety
-    /// The position lies in the target.
-    unsafe fn at(&self, [image, i, j]: [usize; 3]) -> *mut f32 {
-        // SAFETY: by the caller.
-        unsafe { self.to.at(self.first + image * self.image + i * self.row + j * self.pixel) }
+    fn index(&self, [image, i, j]: [usize; 3]) -> usize {
+        self.first + image * self.image + i * self.row + j * self.pixel
     }
 }

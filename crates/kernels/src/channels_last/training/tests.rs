@@ -32,6 +32,11 @@ fn close(name: &str, got: &[f32], want: &[f64], tolerance: f64) {
     assert!(got.iter().all(|v| v.is_finite()), "{name} is written everywhere");
 }
 
+/// Gradients of what clipping let pass.
+fn passed(dx: &[f32], x: &[f32], [lo, hi]: [f32; 2]) -> Vec<f32> {
+    dx.iter().zip(x).map(|(dx, x)| if (lo..hi).contains(x) && *x > lo { *dx } else { 0.0 }).collect()
+}
+
 /// All three passes; `tolerance` in units of what is typical of a result.
 fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
     let [oh, ow] = d.out();
@@ -45,8 +50,9 @@ fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
     let (g, bias) = (round(numbers(d.n * o * oh * ow, 3)), numbers(o, 4));
     let nan = |n: usize| vec![f32::NAN; n];
     let (mut y, mut dx, mut dw) = (nan(g.len()), nan(x.len()), nan(w.len()));
-    forward(d, operands, &x, &w, Some(&bias), &mut y);
-    backward_data(d, operands, &w, &g, &mut dx);
+    let then = Then { bias: Some(&bias), ..Then::default() };
+    forward(d, operands, &x, &w, &then, &mut y);
+    backward_data(d, operands, &w, &g, None, &mut dx);
     backward_weight(d, operands, &x, &g, &mut dw);
     let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
     want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % o]));
@@ -55,10 +61,22 @@ fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
         want[1][xi] += f64::from(w[wi]) * f64::from(g[yi]);
         want[2][wi] += f64::from(x[xi]) * f64::from(g[yi]);
     });
-    let d = format!("{d:?} with {o} filters, {operands:?}");
+    let gated_want: Vec<f64> =
+        want[1].iter().zip(&x).map(|(dx, x)| if x.abs() < 0.5 { *dx } else { 0.0 }).collect();
+    let (window, d) = (d, format!("{d:?} with {o} filters, {operands:?}"));
     for (name, got, want) in [("y", y, &want[0]), ("dx", dx, &want[1]), ("dw", dw, &want[2])] {
         close(&format!("{name} of {d}"), &got, want, tolerance);
     }
+    let mut gated = x.clone();
+    backward_data(window, operands, &w, &g, Some([-0.5, 0.5]), &mut gated);
+    close(&format!("gated dx of {d}"), &gated, &gated_want, tolerance);
+    let ([lo, hi], residual) = ([-0.25, 1.5], numbers(g.len(), 5));
+    let mut y = nan(g.len());
+    let then = Then { residual: Some(&residual), clip: [lo, hi], ..then };
+    forward(window, operands, &x, &w, &then, &mut y);
+    let finished = want[0].iter().zip(&residual);
+    let want: Vec<f64> = finished.map(|(y, r)| (y + f64::from(*r)).clamp(lo.into(), hi.into())).collect();
+    close(&format!("finished y of {d}"), &y, &want, tolerance);
 }
 
 proptest! {
@@ -127,8 +145,11 @@ proptest! {
         let (g, bias) = (numbers(n * c * oh * ow, 3), numbers(c, 4));
         let nan = |n: usize| vec![f32::NAN; n];
         let (mut y, mut dx, mut dw) = (nan(g.len()), nan(x.len()), nan(w.len()));
-        depthwise(&d, &x, &w, Some(&bias), &mut y);
-        depthwise_backward_data(&d, &w, &g, &mut dx);
+        let [lo, hi] = [-0.25, 1.5];
+        depthwise(&d, &x, &w, &Then { bias: Some(&bias), clip: [lo, hi], ..Then::default() }, &mut y);
+        depthwise_backward_data(&d, &w, &g, None, &mut dx);
+        let mut gated = x.clone();
+        depthwise_backward_data(&d, &w, &g, Some([-0.5, 0.5]), &mut gated);
         depthwise_backward_weight(&d, &x, &g, &mut dw);
         let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
         want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % c]));
@@ -141,6 +162,8 @@ proptest! {
                 want[2][wi] += f64::from(x[xi] * g[yi]);
             }
         });
+        want[0].iter_mut().for_each(|v| *v = v.clamp(lo.into(), hi.into()));
+        prop_assert_eq!(gated, passed(&dx, &x, [-0.5, 0.5]));
         for (name, got, want) in [("y", y, &want[0]), ("dx", dx, &want[1]), ("dw", dw, &want[2])] {
             close(&format!("{name} of depthwise {d:?}"), &got, want, 1e-5);
         }

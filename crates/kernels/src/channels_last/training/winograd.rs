@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::tile::{Finish, ROWS_MAX};
+use super::super::tile::ROWS_MAX;
 use super::super::vector::lanes;
 use super::super::winograd::{OUT, POSITIONS, SIDE, Target, block as block_of, finish, multiply, transform};
 use super::super::with_buffer;
-use super::deep;
 use super::rows::Images;
 use super::transformed::{Filters, Packed};
+use super::{Then, deep};
 use crate::gemm::Shared;
 use crate::{Floats, Isa};
 
@@ -21,20 +21,19 @@ pub(super) fn convolve(
     n: usize,
     pad: [usize; 2],
     filters: &Filters<'_>,
-    bias: Option<&[f32]>,
+    then: &Then<'_>,
     size: [usize; 2],
     to: &mut [f32],
 ) {
     let o = filters.size[0];
     assert_eq!(to.len(), n * size[0] * size[1] * o, "elements of the result");
     let width = lanes(Isa::best());
-    let bias = bias.map(|bias| Floats::padded(bias, o.next_multiple_of(width)));
-    let bias = bias.unwrap_or_else(|| Floats::zeros(o.next_multiple_of(width)));
+    let bias = Floats::padded(then.bias.unwrap_or_default(), o.next_multiple_of(width));
     let zeros = Floats::zeros(images.channels);
-    let tiles = Tiles { images, pad, size, zeros: &zeros };
+    let tiles = Tiles { images, pad, size, then, bias: &bias, zeros: &zeros };
     let n_tiles = n * tiles.grid().iter().product::<usize>();
     if deep::pays(n_tiles, filters.size) {
-        return deep::convolve(&tiles, n_tiles, filters, &bias, to);
+        return deep::convolve(&tiles, n_tiles, filters, to);
     }
     let filters = &Packed::new(filters);
     let tasks = 3 * rayon::current_num_threads();
@@ -50,20 +49,13 @@ pub(super) fn convolve(
         let (i, j) = (task / across, task % across);
         let panels = j * panels / across..(j + 1) * panels / across;
         // SAFETY: `to` has every pixel of every image, and no two tasks share one's filters.
-        unsafe { block(&tiles, filters, &bias, to, i * len..((i + 1) * len).min(n_tiles), panels) };
+        unsafe { block(&tiles, filters, to, i * len..((i + 1) * len).min(n_tiles), panels) };
     });
 }
 
 /// # Safety
 /// Results of these tiles and panels can be written at `to` by this thread alone.
-unsafe fn block(
-    tiles: &Tiles<'_>,
-    filters: &Packed,
-    bias: &[f32],
-    to: Shared,
-    block: Range<usize>,
-    panels: Range<usize>,
-) {
+unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: Shared, block: Range<usize>, panels: Range<usize>) {
     let isa = Isa::best();
     let (c, len) = (tiles.images.channels, block.len());
     let pitch = c.next_multiple_of(lanes(isa));
@@ -87,9 +79,7 @@ unsafe fn block(
         let (o, count) = (filters.size[0], filters.range(panels.end - 1).end - first);
         for (i, tile) in block.enumerate() {
             // SAFETY: by the caller.
-            unsafe {
-                tiles.write(tile, &products[i * width..], len * width, &bias[first..], first, count, o, to)
-            };
+            unsafe { tiles.write(tile, &products[i * width..], len * width, first..first + count, o, to) };
         }
     });
 }
@@ -101,6 +91,9 @@ pub(super) struct Tiles<'a> {
     pub(super) pad: [usize; 2],
     /// Of the results.
     pub(super) size: [usize; 2],
+    pub(super) then: &'a Then<'a>,
+    /// Padded to whole vectors.
+    pub(super) bias: &'a [f32],
     /// A pixel.
     pub(super) zeros: &'a [f32],
 }
@@ -117,35 +110,29 @@ impl Tiles<'_> {
         [tile / (rows * cols), tile / cols % rows, tile % cols]
     }
 
-    /// Writes `count` filters from `first` on of `o` for a tile, of products that lie `stride` apart by position.
+    /// Writes some filters of `o` for a tile, of products that lie `stride` apart by position.
     ///
     /// # Safety
     /// The result `to` has every pixel of every image, and nobody else writes these.
-    #[expect(clippy::too_many_arguments, reason = "a loop's body")]
     pub(super) unsafe fn write(
         &self,
         tile: usize,
         products: &[f32],
         stride: usize,
-        bias: &[f32],
-        first: usize,
-        count: usize,
+        some: Range<usize>,
         o: usize,
         to: Shared,
     ) {
         let ([h, w], [image, row, col]) = (self.size, self.at(tile));
         let (y, x) = (row * OUT, col * OUT);
         let size = [OUT.min(h - y), OUT.min(w - x)];
-        // SAFETY: `size` pixels of the result from here on, by the caller.
+        let (at, strides) = (((image * h + y) * w + x) * o + some.start, [w * o, o]);
+        let residual = self.then.residual.map(|residual| (residual[at..].as_ptr(), strides));
+        // SAFETY: `size` pixels of the result, and of what is added to it, from here on, by the caller.
         unsafe {
-            let target = Target {
-                to: to.at(((image * h + y) * w + x) * o + first),
-                size,
-                strides: [w * o, o],
-                residual: None,
-                clamp: Finish::default().clamp,
-            };
-            finish(Isa::best(), products, stride, bias, count, &target);
+            let (clamp, gate) = (self.then.clip, self.then.gate);
+            let target = Target { to: to.at(at), size, strides, residual, clamp, gate };
+            finish(Isa::best(), products, stride, &self.bias[some.start..], some.len(), &target);
         }
     }
 

@@ -16,6 +16,7 @@ use super::super::tile::{ROWS_MAX, VECTORS_MAX, rows};
 use super::super::vector::{Vector, by_isa, lanes};
 use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, transform};
 use super::super::with_buffer;
+use super::Then;
 use super::rows::Images;
 use super::scratch::Scratch;
 use super::transformed::points;
@@ -37,7 +38,7 @@ pub(super) fn backward_weight(d: &Window, o: usize, x: &[f32], grad: &[f32], dw:
     let zeros = Floats::zeros(d.c.max(o));
     let ([top, left, ..], size) = (d.padding, d.out());
     let images = Images { data: x, size: d.size, channels: d.c };
-    let tiles = Tiles { images, pad: [top, left], size, zeros: &zeros };
+    let tiles = Tiles { images, pad: [top, left], size, then: &Then::default(), bias: &[], zeros: &zeros };
     let n_tiles = d.n * tiles.grid().iter().product::<usize>();
     let sums = Sums { tiles, grad: Images { data: grad, size, channels: o }, pitches: [d.c, o].map(pitch) };
     if d.c * o <= FEW {

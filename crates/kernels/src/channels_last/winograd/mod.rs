@@ -213,7 +213,7 @@ impl Winograd {
         // SAFETY: by the caller: `size` pixels can be read and written from here on.
         unsafe {
             let (strides, clamp) = ([self.to.row, self.to.pixel], self.finish.clamp);
-            let target = Target { to, size, strides, residual, clamp };
+            let target = Target { to, size, strides, residual, clamp, gate: None };
             finish(self.isa, products, stride, &self.bias, self.to.channels, &target);
             if self.finish.activation != Activation::Identity {
                 for i in 0..size[0] * size[1] {

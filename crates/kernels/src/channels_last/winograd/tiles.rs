@@ -67,6 +67,7 @@ pub(in crate::channels_last) fn multiply(
             cols,
             add,
             clamp: None,
+            gate: None,
         };
         // SAFETY: rows and the panel are as long as was just checked.
         unsafe { compute(isa, Precision::F32, &tile) };
@@ -237,6 +238,8 @@ pub(in crate::channels_last) struct Target {
     pub(in crate::channels_last) residual: Option<(*const f32, [usize; 2])>,
     /// Least and greatest value.
     pub(in crate::channels_last) clamp: [f32; 2],
+    /// Results are 0 where what they replace does not lie inside a range.
+    pub(in crate::channels_last) gate: Option<[f32; 2]>,
 }
 
 by_isa! {
@@ -274,8 +277,11 @@ unsafe fn finish_any<V: Vector>(products: &[f32], stride: usize, bias: &[f32], c
                     if let Some((from, [row, pixel])) = t.residual {
                         v = v.add(V::load_first(from.add(i * row + j * pixel + channel), n));
                     }
-                    let v = v.at_least(V::splat(lo)).at_most(V::splat(hi));
+                    v = v.at_least(V::splat(lo)).at_most(V::splat(hi));
                     let to = t.to.add(i * t.strides[0] + j * t.strides[1] + channel);
+                    if let Some([lo, hi]) = t.gate {
+                        v = v.where_inside(V::load_first(to, n), V::splat(lo), V::splat(hi));
+                    }
                     if n == V::LANES { v.store(to) } else { v.store_first(to, n) }
                 }
             }
