@@ -11,10 +11,10 @@ use burn_dispatch::Dispatch as B;
 use headstart_core::{Batch, Rng};
 use headstart_graph::ValueId;
 
-use crate::EngineError;
 use crate::interpret::Mode;
-use crate::network::{Alive, Gradients, LossInput, Network, differentiate, recorded};
+use crate::network::{Alive, LossInput, Network, differentiate, recorded};
 use crate::tensor::{T, dims, reshape};
+use crate::{EngineError, Gradients};
 
 /// A part of the network as the forward pass met it.
 struct Segment {

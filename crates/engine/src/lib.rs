@@ -8,6 +8,7 @@ mod compiled;
 mod custom;
 mod device;
 mod error;
+mod gradients;
 mod init;
 mod interpret;
 mod loss;
@@ -19,13 +20,14 @@ mod tensor;
 pub use compiled::Frozen;
 pub use device::{Device, kernel_precision};
 pub use error::EngineError;
+pub use gradients::{Anchor, Gradients};
 pub use init::{fill_missing, random_weights};
 pub use interpret::BatchNormPolicy;
 pub use loss::{
     Loss, add_scaled, cross_entropy, ctc_loss, host, last_axis_as_rows, mean_square, mean_square_from,
     pair_loss, projected_square, span_loss,
 };
-pub use network::{Anchor, Gradients, LossInput, Network, TrainMode};
+pub use network::{LossInput, Network, TrainMode};
 pub use optimiser::{AdamW, Optimiser, Rate, Rates, Sgd};
 
 /// A tensor of any rank and element type on any device, as losses are made of.

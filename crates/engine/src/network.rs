@@ -14,13 +14,13 @@ use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::channels_last::Linear;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{GivenNorm, Then, begin_backward, begin_run, forget, packed_linear, recycle};
+use crate::custom::{GivenNorm, Then, begin_backward, begin_run, forget, packed_linear};
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
 use crate::packed::pack;
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
-use crate::{Device, EngineError, Optimiser};
+use crate::{Device, EngineError, Gradients, Optimiser};
 
 /// A graph that can run.
 ///
@@ -62,19 +62,6 @@ pub struct Network {
 
 /// Elements of one value in a run; more would not fit into any machine.
 const ELEMENTS_MAX: usize = 1 << 33;
-
-/// Gradients of a loss by parameter.
-#[derive(Debug)]
-pub struct Gradients {
-    pub(crate) by_param: HashMap<ValueId, T>,
-}
-
-impl Drop for Gradients {
-    /// Those of the next step take their memory.
-    fn drop(&mut self) {
-        self.by_param.drain().for_each(|(_, gradient)| recycle(gradient));
-    }
-}
 
 impl Drop for Network {
     /// What its values took is given back.
@@ -434,67 +421,6 @@ impl LossInput<'_> {
     }
 }
 
-impl Gradients {
-    /// Adds another step's gradients times a factor: how a large batch is accumulated of small ones.
-    pub fn add_scaled(&mut self, mut other: Gradients, by: f64) {
-        for (id, g) in std::mem::take(&mut other.by_param) {
-            let g = scale(g, by);
-            let sum = match self.by_param.remove(&id) {
-                Some(known) => B::float_add(known, g),
-                None => g,
-            };
-            self.by_param.insert(id, sum);
-        }
-    }
-
-    /// No gradients yet.
-    pub fn none() -> Self {
-        Gradients { by_param: HashMap::new() }
-    }
-
-    /// Adds `by·(parameter − anchor)` for every parameter that has a gradient and an anchor: the gradient of
-    /// `by/2·‖w − anchor‖²`.  Returns that penalty.
-    pub fn pull_towards(&mut self, network: &Network, anchor: &Anchor, by: f64) -> Result<f64, EngineError> {
-        let mut penalty = 0.0;
-        for (id, _, _) in network.graph.params() {
-            let (Some(g), Some(anchor)) = (self.by_param.get(&id), anchor.0.get(&id)) else { continue };
-            let away = B::float_sub(network.plain(id), anchor.clone());
-            let squared = B::float_sum(B::float_mul(away.clone(), away.clone()));
-            let Values::F32(squared) = to_array(squared)?.values else { unreachable!("weights are f32") };
-            penalty += 0.5 * by * f64::from(squared.first().copied().unwrap_or(0.0));
-            let sum = B::float_add(g.clone(), scale(away, by));
-            self.by_param.insert(id, sum);
-        }
-        Ok(penalty)
-    }
-
-    /// Scales all gradients down so that their common Euclidean norm is at most `norm_max`; the norm before.
-    pub fn clip(&mut self, graph: &Graph, norm_max: f64) -> Result<f64, EngineError> {
-        let norm = self.norms(graph)?.iter().map(|(_, n)| n * n).sum::<f64>().sqrt();
-        if norm > norm_max {
-            for g in self.by_param.values_mut() {
-                // PyTorch's `clip_grad_norm_` adds 1e-6 too.
-                *g = scale(g.clone(), norm_max / (norm + 1e-6));
-            }
-        }
-        Ok(norm)
-    }
-
-    /// The Euclidean norm of each parameter's gradient, by name, in the graph's order.
-    pub fn norms(&self, graph: &Graph) -> Result<Vec<(String, f64)>, EngineError> {
-        graph
-            .params()
-            .filter_map(|(id, name, _)| Some((name, self.by_param.get(&id)?)))
-            .map(|(name, g)| {
-                let Values::F32(values) = to_array(g.clone())?.values else {
-                    unreachable!("gradients are f32")
-                };
-                Ok((name.to_string(), values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()))
-            })
-            .collect()
-    }
-}
-
 /// Every parameter must have weights of its shape.
 pub(crate) fn check_weights(graph: &Graph, weights: &Weights) -> Result<(), EngineError> {
     for (_, name, param) in graph.params() {
@@ -541,18 +467,6 @@ pub(crate) fn input<'a>(
             Ok(Cow::Owned(Array::i64(&shape, vec![fill; shape.iter().product()])))
         }
         (None, None) => Err(EngineError::MissingInput(name.into())),
-    }
-}
-
-/// Values that parameters are pulled towards: those of a network at some moment.
-#[derive(Debug)]
-pub struct Anchor(HashMap<ValueId, T>);
-
-impl Network {
-    /// The present values of those parameters for which `wanted` holds.
-    pub fn anchor(&self, wanted: &dyn Fn(&str) -> bool) -> Anchor {
-        let params = self.graph.params().filter(|(_, name, p)| p.role == Role::Learned && wanted(name));
-        Anchor(params.map(|(id, _, _)| (id, self.plain(id))).collect())
     }
 }
 

@@ -20,6 +20,7 @@ pub mod layer_norm;
 mod passes;
 pub mod peak;
 mod precision;
+pub mod scale;
 pub mod sgd;
 mod simd;
 pub mod softmax;

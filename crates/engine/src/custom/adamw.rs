@@ -3,7 +3,6 @@
 use burn_backend::TensorMetadata;
 use headstart_kernels::adamw::{self as kernel, Step};
 
-use super::memory::keep;
 use super::operator::{plain, slice, untracked, zeros};
 use crate::tensor::T;
 
@@ -15,6 +14,5 @@ pub(crate) fn adamw(step: &Step, param: T, gradient: T, moments: Option<(T, T)>)
         None => (zeros(param.shape()), zeros(param.shape())),
     };
     kernel::update(step, slice(&gradient), param.storage_mut(), m.storage_mut(), v.storage_mut());
-    keep(gradient);
     (plain(param), (plain(m), plain(v)))
 }

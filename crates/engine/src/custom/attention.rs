@@ -7,7 +7,8 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
 use headstart_kernels::dropout::Dropout;
 
-use super::operator::{Operator, integers, is_ours, made, run, slice};
+use super::memory::keep;
+use super::operator::{Operator, integers, is_ours, made, run, slice, slice_mut};
 use crate::tensor::{T, dims, reshape, scale};
 
 /// What a score is lowered by where a key is not attended: its exponential is exactly 0.
@@ -84,7 +85,7 @@ impl Operator<3> for Attention {
         grad: FlexTensor,
         _: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let [mut dq, mut dk, mut dv] = inputs.each_ref().map(|t| vec![0.0f32; t.shape().num_elements()]);
+        let mut gradients = inputs.each_ref().map(|t| made(t.shape(), |to| to.fill(0.0)));
         kernel::backward(
             &self.shape,
             inputs.each_ref().map(slice),
@@ -92,11 +93,10 @@ impl Operator<3> for Attention {
             self.drop,
             &normalisers,
             slice(&grad),
-            [&mut dq, &mut dk, &mut dv],
+            gradients.each_mut().map(slice_mut),
         );
-        let mut gradients = [dq, dk, dv].into_iter().zip(&inputs);
-        std::array::from_fn(|_| {
-            gradients.next().map(|(values, t)| super::operator::tensor(values, t.shape()))
-        })
+        keep(grad);
+        inputs.into_iter().for_each(keep);
+        gradients.map(Some)
     }
 }

@@ -11,7 +11,7 @@ use headstart_kernels::{Window, columns};
 
 use super::batch_norm::{GivenNorm, Then, as_f32, floats};
 use super::memory::keep;
-use super::operator::{Operator, is_ours, made, run, slice, slice_mut, tensor};
+use super::operator::{Operator, is_ours, made, made_to_last, run, slice, slice_mut, tensor};
 use crate::tensor::T;
 
 /// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`.  Depthwise convolutions are not rounded.
@@ -117,7 +117,7 @@ impl<const N: usize> Operator<N> for Conv {
         let mut gradients = [const { None }; N];
         if wanted[1] || folded.is_some() && wanted[2] {
             let mut dweight =
-                made(weight.shape(), |dw| self.backward_weight(&d, slice(&x), slice(&grad), dw));
+                made_to_last(weight.shape(), |dw| self.backward_weight(&d, slice(&x), slice(&grad), dw));
             if let Some(folded) = &folded {
                 let dgamma = folded.gradients(slice(&weight), slice_mut(&mut dweight), &sums);
                 gradients[2] = Some(tensor(dgamma, Shape::new([out])));

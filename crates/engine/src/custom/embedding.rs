@@ -6,7 +6,8 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::embedding as kernel;
 
-use super::operator::{Operator, integers, is_ours, made, run, slice};
+use super::memory::keep;
+use super::operator::{Operator, integers, is_ours, made, made_to_last, run, slice};
 use crate::tensor::{T, dims};
 
 /// Rows of `weight [vocabulary, width]` at `ids [batch, sequence]`.
@@ -41,6 +42,8 @@ impl Operator<1> for Embedding {
 
     fn backward(self, table: Shape, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let [_, width] = table.dims::<2>();
-        [Some(made(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw)))]
+        let dweight = made_to_last(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw));
+        keep(grad);
+        [Some(dweight)]
     }
 }

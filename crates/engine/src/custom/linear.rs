@@ -7,7 +7,8 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
 use headstart_kernels::{channels_last, columns};
 
-use super::operator::{Operator, is_ours, made, plain, run, slice, tensor, untracked};
+use super::memory::keep;
+use super::operator::{Operator, is_ours, made, made_to_last, plain, run, slice, tensor, untracked};
 use crate::tensor::T;
 
 /// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
@@ -44,6 +45,7 @@ impl Operator<3> for Linear {
         let [dx, dweight] = self.gradients(saved, &grad, [wanted[0], wanted[1]]);
         let out = *grad.shape().last().expect("a result has axes");
         let dbias = wanted[2].then(|| tensor(columns::sums(slice(&grad), out), Shape::new([out])));
+        keep(grad);
         [dx, dweight, dbias]
     }
 }
@@ -56,7 +58,9 @@ impl Operator<2> for Linear {
     }
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        self.gradients(saved, &grad, wanted)
+        let gradients = self.gradients(saved, &grad, wanted);
+        keep(grad);
+        gradients
     }
 }
 
@@ -92,15 +96,18 @@ impl Linear {
         let [out, width] = weight.shape().dims::<2>();
         let rows = grad.shape().num_elements() / out.max(1);
         let g = Matrix::new(slice(grad), [rows, out], out);
-        let dx = wanted[0].then(|| {
-            let weight = Matrix::new(slice(&weight), [out, width], width);
-            made(x.shape(), |dx| gemm_of(self.operands, g, weight, dx, width, false, &Epilogue::default()))
-        });
         let dweight = wanted[1].then(|| {
             let x = Matrix::new(slice(&x), [rows, width], width);
-            made(weight.shape(), |dw| {
+            made_to_last(weight.shape(), |dw| {
                 gemm_of(self.operands, g.transpose(), x, dw, width, false, &Epilogue::default())
             })
+        });
+        let shape = x.shape();
+        // Nobody reads it any more: its memory may serve for its gradient.
+        keep(x);
+        let dx = wanted[0].then(|| {
+            let weight = Matrix::new(slice(&weight), [out, width], width);
+            made(shape, |dx| gemm_of(self.operands, g, weight, dx, width, false, &Epilogue::default()))
         });
         [dx, dweight]
     }

@@ -10,9 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn_backend::DType;
 use burn_dispatch::backends::flex::{FlexTensor, Layout};
 
-use super::operator::{as_it_lies, on_processor};
-use crate::tensor::T;
-
 /// Elements of a value that is worth keeping.
 const LEAST: usize = 1 << 14;
 
@@ -28,13 +25,6 @@ struct Kept {
     most: usize,
     /// Whether it has begun.
     is_backward: bool,
-}
-
-impl Kept {
-    /// Elements that may be used and kept together: a quarter more than were used, since values of other sizes do not fit.
-    fn room(&self) -> usize {
-        self.most + self.most / 4
-    }
 }
 
 static KEPT: Mutex<Kept> =
@@ -64,7 +54,7 @@ pub(super) fn take(len: usize) -> Vec<f32> {
         values.resize(len, 0.0);
         return values;
     }
-    while kept.used + kept.len > kept.room()
+    while kept.used + kept.len > kept.most
         && let Some(values) = kept.values.pop_front()
     {
         kept.len -= values.capacity();
@@ -86,17 +76,10 @@ pub(super) fn keep(t: FlexTensor) {
     if let Ok(values) = t.with_layout(layout).into_data().try_into_vec::<f32>() {
         let mut kept = kept();
         kept.used = kept.used.saturating_sub(len);
-        if kept.used + kept.len + values.capacity() <= kept.room() {
+        if kept.used + kept.len + values.capacity() <= kept.most {
             kept.len += values.capacity();
             kept.values.push_back(values);
         }
-    }
-}
-
-/// The same for a tensor of any device: only the processor's is kept.
-pub(crate) fn recycle(t: T) {
-    if on_processor(&t) {
-        keep(as_it_lies(t));
     }
 }
 

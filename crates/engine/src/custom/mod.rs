@@ -19,6 +19,7 @@ mod linear;
 mod memory;
 mod operator;
 mod pool;
+mod scale;
 mod sgd;
 mod softmax;
 #[cfg(test)]
@@ -34,8 +35,9 @@ pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
-pub(crate) use memory::{begin_run, forget, recycle};
+pub(crate) use memory::{begin_run, forget};
 pub(crate) use operator::{begin_backward, is_image, on_processor};
 pub(crate) use pool::{global_mean, max_pool2d, takes_mean};
+pub(crate) use scale::{scaled, square_sum};
 pub(crate) use sgd::sgd;
 pub(crate) use softmax::{cross_entropy, softmax};

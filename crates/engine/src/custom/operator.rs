@@ -238,6 +238,13 @@ pub(super) fn zeros(shape: Shape) -> FlexTensor {
     tensor(vec![0.0; shape.num_elements()], shape)
 }
 
+/// The gradient of a parameter, of which `fill` writes every number.  It outlives the run: nothing is kept for it.
+pub(super) fn made_to_last(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut values = vec![0.0; shape.num_elements()];
+    fill(&mut values);
+    tensor(values, shape)
+}
+
 /// A tensor of which `fill` writes every number.
 pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut values = take(shape.num_elements());

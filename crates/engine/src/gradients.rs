@@ -1,0 +1,86 @@
+//! Gradients of a step, and what is done to them before the optimiser sees them.
+
+use std::collections::HashMap;
+
+use burn_backend::ops::FloatTensorOps;
+use burn_dispatch::Dispatch as B;
+use headstart_core::Values;
+use headstart_graph::{Graph, Role, ValueId};
+
+use crate::custom::{scaled, square_sum};
+use crate::tensor::{T, scale, to_array};
+use crate::{EngineError, Network};
+
+/// Gradients of a loss by parameter.
+#[derive(Debug)]
+pub struct Gradients {
+    pub(crate) by_param: HashMap<ValueId, T>,
+}
+
+impl Gradients {
+    /// Adds another step's gradients times a factor: how a large batch is accumulated of small ones.
+    pub fn add_scaled(&mut self, other: Gradients, by: f64) {
+        for (id, g) in other.by_param {
+            let g = scaled(g, by);
+            let sum = match self.by_param.remove(&id) {
+                Some(known) => B::float_add(known, g),
+                None => g,
+            };
+            self.by_param.insert(id, sum);
+        }
+    }
+
+    /// No gradients yet.
+    pub fn none() -> Self {
+        Gradients { by_param: HashMap::new() }
+    }
+
+    /// Adds `by·(parameter − anchor)` for every parameter that has a gradient and an anchor: the gradient of
+    /// `by/2·‖w − anchor‖²`.  Returns that penalty.
+    pub fn pull_towards(&mut self, network: &Network, anchor: &Anchor, by: f64) -> Result<f64, EngineError> {
+        let mut penalty = 0.0;
+        for (id, _, _) in network.graph().params() {
+            let (Some(g), Some(anchor)) = (self.by_param.get(&id), anchor.0.get(&id)) else { continue };
+            let away = B::float_sub(network.plain(id), anchor.clone());
+            let squared = B::float_sum(B::float_mul(away.clone(), away.clone()));
+            let Values::F32(squared) = to_array(squared)?.values else { unreachable!("weights are f32") };
+            penalty += 0.5 * by * f64::from(squared.first().copied().unwrap_or(0.0));
+            let sum = B::float_add(g.clone(), scale(away, by));
+            self.by_param.insert(id, sum);
+        }
+        Ok(penalty)
+    }
+
+    /// Scales all gradients down so that their common Euclidean norm is at most `norm_max`; the norm before.
+    pub fn clip(&mut self, graph: &Graph, norm_max: f64) -> Result<f64, EngineError> {
+        let norm = self.norms(graph)?.iter().map(|(_, n)| n * n).sum::<f64>().sqrt();
+        if norm > norm_max {
+            // PyTorch's `clip_grad_norm_` adds 1e-6 too.
+            let by = norm_max / (norm + 1e-6);
+            let all = std::mem::take(&mut self.by_param);
+            self.by_param = all.into_iter().map(|(id, g)| (id, scaled(g, by))).collect();
+        }
+        Ok(norm)
+    }
+
+    /// The Euclidean norm of each parameter's gradient, by name, in the graph's order.
+    pub fn norms(&self, graph: &Graph) -> Result<Vec<(String, f64)>, EngineError> {
+        graph
+            .params()
+            .filter_map(|(id, name, _)| Some((name, self.by_param.get(&id)?)))
+            .map(|(name, g)| Ok((name.to_string(), square_sum(g)?.sqrt())))
+            .collect()
+    }
+}
+
+/// Values that parameters are pulled towards: those of a network at some moment.
+#[derive(Debug)]
+pub struct Anchor(HashMap<ValueId, T>);
+
+impl Network {
+    /// The present values of those parameters for which `wanted` holds.
+    pub fn anchor(&self, wanted: &dyn Fn(&str) -> bool) -> Anchor {
+        let params = self.graph().params().filter(|(_, name, p)| p.role == Role::Learned && wanted(name));
+        Anchor(params.map(|(id, _, _)| (id, self.plain(id))).collect())
+    }
+}
