@@ -43,6 +43,7 @@ impl Fusion {
             let (mut follows, mut value) = (Follows::default(), node.output);
             if let Some(norm) = reader(value)
                 && (norms_are_given && can.fold && matches!(nodes[norm].op, Op::BatchNorm { .. }))
+                && nodes[norm].inputs[0] == value
             {
                 follows.norm = Some(norm);
                 fusion.done.insert(norm, value);
@@ -68,7 +69,8 @@ impl Fusion {
             // What one convolution makes for another.
             if let (Some(range), Op::Conv2d { .. }) = (follows.clip, &node.op)
                 && let Some(next) = reader(value)
-                && (matches!(nodes[next].op, Op::Conv2d { .. }) && Can::of(graph, next).is_some())
+                && (matches!(nodes[next].op, Op::Conv2d { .. }) && nodes[next].inputs[0] == value)
+                && Can::of(graph, next).is_some()
             {
                 follows.is_gated = true;
                 gates.insert(next, range);

@@ -155,19 +155,58 @@ fn run(slides: &[Slide<'_>], n: usize, to: &mut [f32]) {
 }
 
 impl Slide<'_> {
-    /// Whether a tap reads what none has read before: those of the last rows and columns do.
-    fn is_first(&self, tap: &Tap) -> bool {
-        let last = |i: usize| self.taps.iter().map(|tap| tap.at[i]).max().unwrap_or(0);
-        (0..2).all(|i| tap.at[i] + self.step[i] as isize > last(i))
-    }
-
-    /// The taps of row `i` that lie in the image, and where each reads.
-    fn rows(&self, image: usize, i: usize) -> impl Iterator<Item = (Tap, usize)> {
+    /// What the taps of row `i` read.
+    fn row(&self, image: usize, i: usize) -> Row {
         let Images { size: [h, w], channels, .. } = self.images;
-        self.taps.iter().filter_map(move |&tap| {
+        let last = [0, 1].map(|axis| self.taps.iter().map(|tap| tap.at[axis]).max().unwrap_or(0));
+        let (mut taps, mut middle) = (Vec::with_capacity(self.taps.len()), 0..self.grid[1]);
+        for tap in &self.taps {
             let y = (i * self.step[0]) as isize + tap.at[0];
-            (0..h as isize).contains(&y).then(|| (tap, (image * h + y as usize) * w * channels))
-        })
+            if !(0..h as isize).contains(&y) {
+                continue;
+            }
+            let within = inside(tap.at[1], self.step[1], w, self.grid[1]);
+            middle = middle.start.max(within.start)..middle.end.min(within.end);
+            let start = (image * h + y as usize) * w * channels;
+            // Those of the last rows and columns of taps read what none has read before.
+            let is_first = (0..2).all(|axis| tap.at[axis] + self.step[axis] as isize > last[axis]);
+            taps.push((*tap, start, within, is_first));
+        }
+        Row { taps, middle }
+    }
+}
+
+/// The taps that lie in the image in one row.
+struct Row {
+    /// With where the row that a tap reads begins, at which positions it reads inside, and whether it is the first to read there.
+    taps: Vec<(Tap, usize, Range<usize>, bool)>,
+    /// Positions at which all of them read inside.
+    middle: Range<usize>,
+}
+
+/// What taps read from a position on: where it begins, and the filter's number.
+#[derive(Default)]
+struct Read {
+    all: Vec<(*const f32, usize)>,
+    /// Where nobody has read before.
+    fresh: Vec<*const f32>,
+}
+
+impl Read {
+    /// At position `j`.
+    fn move_to(&mut self, j: usize, s: &Slide<'_>, row: &Row) {
+        self.all.clear();
+        self.fresh.clear();
+        for (tap, start, within, is_first) in &row.taps {
+            if within.contains(&j) {
+                let x = (j * s.step[1]) as isize + tap.at[1];
+                let from = s.images.data[start + x as usize * s.images.channels..].as_ptr();
+                self.all.push((from, tap.filter));
+                if *is_first {
+                    self.fresh.push(from);
+                }
+            }
+        }
     }
 }
 
@@ -188,53 +227,26 @@ by_isa! {
 
 #[inline(always)]
 unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32) {
-    let (w, n) = (s.images.size[1], s.grid[1]);
-    let mut all = 0..n;
-    let mut read = Vec::with_capacity(s.taps.len());
-    for (tap, start) in s.rows(image, i) {
-        let within = inside(tap.at[1], s.step[1], w, n);
-        all = all.start.max(within.start)..all.end.min(within.end);
-        read.push((tap, start, within));
-    }
-    let middle = all.start.min(n)..all.end.max(all.start).min(n);
-    let (mut some, mut fresh) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
-    let mut j = 0;
-    // SAFETY: by the caller: taps that are passed on read inside the image.
-    unsafe {
-        while j < n {
-            let is_middle = middle.contains(&j);
-            some.clear();
-            fresh.clear();
-            for (tap, start, within) in &read {
-                if within.contains(&j) {
-                    let x = (j * s.step[1]) as isize + tap.at[1];
-                    let from = s.images.data.as_ptr().add(start + x as usize * s.images.channels);
-                    some.push((from, s.filters.as_ptr().add(tap.filter * s.images.channels)));
-                    if s.is_first(tap) {
-                        fresh.push(from);
-                    }
-                }
-            }
-            let left = if is_middle { middle.end - j } else { 1 };
+    let (row, mut read, mut j) = (s.row(image, i), Read::default(), 0);
+    while j < s.grid[1] {
+        read.move_to(j, s, &row);
+        let left = if row.middle.contains(&j) { row.middle.end - j } else { 1 };
+        // SAFETY: by the caller; taps read inside the image for so many positions.
+        unsafe {
             let to = to.add(j * s.to.pixel);
             j += match left {
-                7.. => pixels::<V, 7>(s, &some, &fresh, to),
-                3.. => pixels::<V, 3>(s, &some, &fresh, to),
-                _ => pixels::<V, 1>(s, &some, &fresh, to),
+                7.. => pixels::<V, 7>(s, &read, to),
+                3.. => pixels::<V, 3>(s, &read, to),
+                _ => pixels::<V, 1>(s, &read, to),
             };
         }
     }
 }
 
-/// `T` pixels next to each other; returns how many.  What the next ones will read for the first time, `fresh` of this one, is
+/// `T` pixels next to each other; returns how many.  What the next ones will read for the first time is
 /// fetched: steps of whole pixels are too long for the processor to foresee.
 #[inline(always)]
-unsafe fn pixels<V: Vector, const T: usize>(
-    s: &Slide<'_>,
-    taps: &[(*const f32, *const f32)],
-    fresh: &[*const f32],
-    to: *mut f32,
-) -> usize {
+unsafe fn pixels<V: Vector, const T: usize>(s: &Slide<'_>, read: &Read, to: *mut f32) -> usize {
     let (c, pixel) = (s.images.channels, s.to.pixel);
     let step = s.step[1] * c;
     let mut channel = 0;
@@ -244,14 +256,14 @@ unsafe fn pixels<V: Vector, const T: usize>(
             let n = V::LANES.min(c - channel);
             let load = |at: *const f32| if n == V::LANES { V::load(at) } else { V::load_first(at, n) };
             let mut sums = [load(s.bias.as_ptr().add(channel)); T];
-            for &(from, filter) in taps {
-                let weight = load(filter.add(channel));
+            for &(from, filter) in &read.all {
+                let weight = load(s.filters.as_ptr().add(filter * c + channel));
                 for (t, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.add_product(load(from.add(t * step + channel)), weight);
                 }
             }
             for t in T..2 * T {
-                fresh.iter().for_each(|from| fetch(from.wrapping_add(t * step + channel)));
+                read.fresh.iter().for_each(|from| fetch(from.wrapping_add(t * step + channel)));
                 fetch(to.wrapping_add(t * pixel + channel));
             }
             let [lo, hi] = s.then.clip.map(|v| V::splat(v));
@@ -321,29 +333,14 @@ const BLOCK: usize = 8;
 
 #[inline(always)]
 unsafe fn sums_of_row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, grad: &[f32], sums: &mut [f32]) {
-    let (c, w, n) = (s.images.channels, s.images.size[1], s.grid[1]);
-    let read: Vec<_> =
-        s.rows(image, i).map(|(tap, start)| (tap, start, inside(tap.at[1], s.step[1], w, n))).collect();
-    let middle = read.iter().fold(0..n, |m, (_, _, r)| m.start.max(r.start)..m.end.min(r.end));
-    let (mut some, mut fresh) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
-    let mut j = 0;
-    while j < n {
-        some.clear();
-        fresh.clear();
-        for (tap, start, within) in &read {
-            if within.contains(&j) {
-                let x = (j * s.step[1]) as isize + tap.at[1];
-                let from = s.images.data[start + x as usize * c..].as_ptr();
-                some.push((from, tap.filter));
-                if s.is_first(tap) {
-                    fresh.push(from);
-                }
-            }
-        }
-        let len = if middle.contains(&j) { BLOCK.min(middle.end - j) } else { 1 };
-        let block = Block { step: s.step[1] * c, c, len, fresh: &fresh };
+    let c = s.images.channels;
+    let (row, mut read, mut j) = (s.row(image, i), Read::default(), 0);
+    while j < s.grid[1] {
+        read.move_to(j, s, &row);
+        let len = if row.middle.contains(&j) { BLOCK.min(row.middle.end - j) } else { 1 };
+        let block = Block { step: s.step[1] * c, c, len, read: &read };
         // SAFETY: the row has `len` pixels of `c` channels from here on, and taps read inside the image for all of them.
-        unsafe { block.add::<V>(&some, grad[j * c..].as_ptr(), sums) };
+        unsafe { block.add::<V>(grad[j * c..].as_ptr(), sums) };
         j += len;
     }
 }
@@ -354,24 +351,23 @@ struct Block<'a> {
     step: usize,
     c: usize,
     len: usize,
-    /// What the next block will read for the first time.
-    fresh: &'a [*const f32],
+    read: &'a Read,
 }
 
 impl Block<'_> {
-    /// Adds what the pixels give to the sums of taps, `(where the first pixel lies, filter)`.
+    /// Adds what the pixels give to the sums of taps.
     ///
     /// # Safety
-    /// `len` pixels can be read there and at `grad`; the machine has the instructions.
+    /// `len` pixels can be read where the taps read and at `grad`; the machine has the instructions.
     #[inline(always)]
-    unsafe fn add<V: Vector>(&self, taps: &[(*const f32, usize)], grad: *const f32, sums: &mut [f32]) {
+    unsafe fn add<V: Vector>(&self, grad: *const f32, sums: &mut [f32]) {
         let mut channel = 0;
         while channel < self.c {
             for t in self.len..2 * self.len {
-                self.fresh.iter().for_each(|from| fetch(from.wrapping_add(t * self.step + channel)));
+                self.read.fresh.iter().for_each(|from| fetch(from.wrapping_add(t * self.step + channel)));
                 fetch(grad.wrapping_add(t * self.c + channel));
             }
-            let mut rest = taps;
+            let mut rest = &self.read.all[..];
             while !rest.is_empty() {
                 // As many chains of sums as hide how long each takes, of which a row or all of usual filters have a multiple.
                 // SAFETY: by the caller.
