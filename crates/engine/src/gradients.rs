@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
-use headstart_core::Values;
 use headstart_graph::{Graph, Role, ValueId};
 
 use crate::custom::{scaled, square_sum};
-use crate::tensor::{T, scale, to_array};
+use crate::tensor::T;
 use crate::{EngineError, Network};
 
 /// Gradients of a loss by parameter.
@@ -42,10 +41,8 @@ impl Gradients {
         for (id, _, _) in network.graph().params() {
             let (Some(g), Some(anchor)) = (self.by_param.get(&id), anchor.0.get(&id)) else { continue };
             let away = B::float_sub(network.plain(id), anchor.clone());
-            let squared = B::float_sum(B::float_mul(away.clone(), away.clone()));
-            let Values::F32(squared) = to_array(squared)?.values else { unreachable!("weights are f32") };
-            penalty += 0.5 * by * f64::from(squared.first().copied().unwrap_or(0.0));
-            let sum = B::float_add(g.clone(), scale(away, by));
+            penalty += 0.5 * by * square_sum(&away)?;
+            let sum = B::float_add(g.clone(), scaled(away, by));
             self.by_param.insert(id, sum);
         }
         Ok(penalty)

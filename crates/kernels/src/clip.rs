@@ -24,14 +24,17 @@ pub fn forward([min, max]: [f32; 2], x: &mut [f32]) {
 /// headstart_kernels::clip::backward(&[0.0, 0.0, 3.0, 6.0], [0.0, 6.0], &mut grad);
 /// assert_eq!(grad, [0.0, 0.0, 3.0, 0.0]);
 /// ```
-pub fn backward(y: &[f32], [min, max]: [f32; 2], grad: &mut [f32]) {
-    grad.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(grad, y)| {
-        // By value and without `&&`: with a branch this is not vectorised, and sixty times slower.
-        widest(|| {
-            for (g, &y) in grad.iter_mut().zip(y) {
-                let inside = (y > min) & (y < max);
-                *g = if inside { *g } else { 0.0 };
-            }
-        });
+pub fn backward(y: &[f32], range: [f32; 2], grad: &mut [f32]) {
+    grad.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(grad, y)| backward_here(y, range, grad));
+}
+
+/// The same on this thread.
+pub(crate) fn backward_here(y: &[f32], [min, max]: [f32; 2], grad: &mut [f32]) {
+    // By value and without `&&`: with a branch this is not vectorised, and sixty times slower.
+    widest(|| {
+        for (g, &y) in grad.iter_mut().zip(y) {
+            let inside = (y > min) & (y < max);
+            *g = if inside { *g } else { 0.0 };
+        }
     });
 }

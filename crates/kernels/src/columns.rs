@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::passes::{add_sums, block, repeat, task};
+use crate::clip;
 use crate::simd::widest;
 
 /// Rows that are summed by one thread; the sums of blocks are then added in their order.
@@ -14,19 +14,18 @@ pub(crate) const ROWS: usize = 64;
 /// assert_eq!(headstart_kernels::columns::sums(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [9.0, 12.0]);
 /// ```
 pub fn sums(x: &[f32], width: usize) -> Vec<f32> {
-    let blocks = x
-        .par_chunks(ROWS * width.max(1))
-        .map(|block| {
-            let mut sums = vec![0.0f32; width];
-            widest(|| {
-                for row in block.chunks_exact(width) {
-                    sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-                }
-            });
-            sums
-        })
-        .collect();
-    add_all(blocks, width)
+    add_all(x.par_chunks(ROWS * width.max(1)).map(|block| sums_here(block, width)).collect(), width)
+}
+
+/// The same on this thread.
+fn sums_here(x: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f32; width];
+    widest(|| {
+        for row in x.chunks_exact(width) {
+            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
+    });
+    sums
 }
 
 /// What of the gradient of `min(max(x, lo), hi)` reaches `x [rows, width]`, by the result `y`: `grad` becomes it.  Returns its
@@ -37,36 +36,20 @@ pub fn sums(x: &[f32], width: usize) -> Vec<f32> {
 /// let sums = headstart_kernels::columns::sums_of_passed(&mut grad, &[0.0, 1.0, 2.0, 6.0], [0.0, 6.0], 2);
 /// assert_eq!((grad, sums), ([0.0, 2.0, 3.0, 0.0], vec![3.0, 2.0]));
 /// ```
-pub fn sums_of_passed(grad: &mut [f32], y: &[f32], [lo, hi]: [f32; 2], width: usize) -> Vec<f32> {
-    let (task, block, none) = (task(width), block(width), repeat(&vec![0.0; width]));
-    let parts: Vec<_> = grad
-        .par_chunks_mut(task)
-        .zip(y.par_chunks(task))
-        .map(|(grad, y)| {
-            let mut sums = [vec![0.0f64; width], vec![0.0f64; width]];
-            for (grad, y) in grad.chunks_mut(block).zip(y.chunks(block)) {
-                widest(|| {
-                    for (g, y) in grad.iter_mut().zip(y) {
-                        *g = if (*y > lo) & (*y < hi) { *g } else { 0.0 };
-                    }
-                });
-                add_sums(&mut sums, [grad, grad], [&none; 3], |g, _, _| [g, 0.0]);
-            }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0f64; width];
-    for [part, _] in parts {
-        total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-    }
-    total.into_iter().map(|t| t as f32).collect()
+pub fn sums_of_passed(grad: &mut [f32], y: &[f32], range: [f32; 2], width: usize) -> Vec<f32> {
+    let len = ROWS * width.max(1);
+    let blocks = grad.par_chunks_mut(len).zip(y.par_chunks(len)).map(|(grad, y)| {
+        clip::backward_here(y, range, grad);
+        sums_here(grad, width)
+    });
+    add_all(blocks.collect(), width)
 }
 
-/// Sum of partial sums, in order.
+/// Sum of partial sums, in order and in f64, so that rounding does not grow with their number.
 pub(crate) fn add_all(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
-    let mut total = vec![0.0f32; width];
+    let mut total = vec![0.0f64; width];
     for part in parts {
-        total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+        total.iter_mut().zip(part).for_each(|(t, p)| *t += f64::from(p));
     }
-    total
+    total.into_iter().map(|t| t as f32).collect()
 }

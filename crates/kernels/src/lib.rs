@@ -17,7 +17,6 @@ pub mod embedding;
 pub mod gemm;
 mod lanes;
 pub mod layer_norm;
-mod passes;
 pub mod peak;
 mod precision;
 pub mod scale;

@@ -1,5 +1,7 @@
 //! Convolution, with what follows it.  Ours where it is dense or depthwise.
 
+use std::borrow::Cow;
+
 use burn_backend::ops::{ConvOptions, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
@@ -90,10 +92,7 @@ impl<const N: usize> Operator<N> for Conv {
             clip: self.clip,
             ..kernel::Then::default()
         };
-        let y = match &folded {
-            Some(folded) => self.product(&x, weight.shape(), &folded.weight(slice(&weight)), &then),
-            None => self.product(&x, weight.shape(), slice(&weight), &then),
-        };
+        let y = self.product(&x, weight.shape(), &filters(folded.as_ref(), &weight), &then);
         let saved = (self.is_clipped() && !self.is_gated).then(|| y.clone());
         (y, Saved { x, weight, folded, y: saved })
     }
@@ -113,7 +112,6 @@ impl<const N: usize> Operator<N> for Conv {
             None => Vec::new(),
         };
         let d = self.window(&x, &weight.shape());
-        let scaled = folded.as_ref().map(|folded| folded.weight(slice(&weight)));
         let mut gradients = [const { None }; N];
         if wanted[1] || folded.is_some() && wanted[2] {
             let mut dweight =
@@ -124,21 +122,20 @@ impl<const N: usize> Operator<N> for Conv {
             }
             gradients[1] = Some(dweight);
         }
-        let factor = scaled.as_deref().unwrap_or(slice(&weight));
-        gradients[0] = match (wanted[0], self.gate) {
-            (false, _) => None,
-            (true, Some(_)) => {
-                let mut dx = x;
-                self.backward_data(&d, factor, slice(&grad), slice_mut(&mut dx));
-                Some(dx)
-            }
-            (true, None) => {
-                let shape = x.shape();
+        if wanted[0] {
+            let (filters, grad) = (filters(folded.as_ref(), &weight), slice(&grad));
+            let mut dx = x;
+            if self.gate.is_none() {
+                let shape = dx.shape();
                 // Nobody reads it any more: its memory may serve for its gradient.
-                keep(x);
-                Some(made(shape, |dx| self.backward_data(&d, factor, slice(&grad), dx)))
+                keep(dx);
+                dx = made(shape, |_| ());
             }
-        };
+            self.backward_data(&d, &filters, grad, slice_mut(&mut dx));
+            gradients[0] = Some(dx);
+        } else {
+            keep(x);
+        }
         if !sums.is_empty() && (self.has_bias || folded.is_some()) {
             gradients[2 + usize::from(folded.is_some())] = Some(tensor(sums, Shape::new([out])));
         }
@@ -155,6 +152,14 @@ impl<const N: usize> Operator<N> for Conv {
 
     fn makes_image(&self) -> bool {
         true
+    }
+}
+
+/// The weight, scaled if a batch norm is folded into it.
+fn filters<'a>(folded: Option<&Folded>, weight: &'a FlexTensor) -> Cow<'a, [f32]> {
+    match folded {
+        Some(folded) => Cow::Owned(folded.weight(slice(weight))),
+        None => Cow::Borrowed(slice(weight)),
     }
 }
 

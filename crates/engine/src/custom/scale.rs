@@ -3,13 +3,13 @@
 use headstart_core::Values;
 use headstart_kernels::scale as kernel;
 
-use super::operator::{is_ours, on_processor, plain, slice, slice_mut, untracked};
+use super::operator::{on_processor, plain, slice, slice_mut, untracked};
 use crate::EngineError;
 use crate::tensor::{T, scale, to_array};
 
 /// `Σ x²`.
 pub(crate) fn square_sum(x: &T) -> Result<f64, EngineError> {
-    if on_processor(x) && is_ours([x]) {
+    if on_processor(x) {
         return Ok(kernel::square_sum(slice(&untracked(x.clone()))));
     }
     match to_array(x.clone())?.values {
@@ -20,10 +20,10 @@ pub(crate) fn square_sum(x: &T) -> Result<f64, EngineError> {
 
 /// `x·by`, over `x` if nobody else holds it.
 pub(crate) fn scaled(x: T, by: f64) -> T {
-    if on_processor(&x) && is_ours([&x]) {
-        let mut x = untracked(x);
-        kernel::scale(by as f32, slice_mut(&mut x));
-        return plain(x);
+    if !on_processor(&x) {
+        return scale(x, by);
     }
-    scale(x, by)
+    let mut x = untracked(x);
+    kernel::scale(by as f32, slice_mut(&mut x));
+    plain(x)
 }

@@ -13,12 +13,14 @@
 //! same pass as the mean, from distances to a number near it, so that no digits are lost.
 
 mod folded;
+mod passes;
 
 use rayon::prelude::*;
 
-use crate::passes::{add_sums, block, repeat, replace, task};
+use crate::clip;
 use crate::simd::widest;
 pub use folded::Folded;
+use passes::{add_sums, block, repeat, replace, task};
 
 /// Mean and biased variance by channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,7 +164,7 @@ impl BatchNorm {
         grad: &mut [f32],
         dx: &mut [f32],
     ) -> [Vec<f32>; 2] {
-        let (c, [lo, hi], task) = (gamma.len(), self.clip, task(gamma.len()));
+        let (c, task) = (gamma.len(), task(gamma.len()));
         let mean = repeat(&self.statistics.mean);
         let parts: Vec<_> = x
             .par_chunks(task)
@@ -172,11 +174,7 @@ impl BatchNorm {
                 let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
                 let blocks = x.chunks(block(c)).zip(y.chunks(block(c))).zip(grad.chunks_mut(block(c)));
                 for ((x, y), grad) in blocks {
-                    widest(|| {
-                        for (g, y) in grad.iter_mut().zip(y) {
-                            *g = if (*y > lo) & (*y < hi) { *g } else { 0.0 };
-                        }
-                    });
+                    clip::backward_here(y, self.clip, grad);
                     add_sums(&mut sums, [x, grad], [&mean; 3], |x, g, [mean, ..]| [g, g * (x - mean)]);
                 }
                 sums

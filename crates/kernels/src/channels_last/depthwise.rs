@@ -24,6 +24,15 @@ pub struct Depthwise {
     finish: Finish,
 }
 
+/// `[taps, c]` of `weight [c, taps]`.
+pub(super) fn by_tap(weight: &[f32], taps: usize) -> Floats {
+    let (mut filters, c) = (Floats::zeros(weight.len()), weight.len() / taps.max(1));
+    for (channel, filter) in weight.chunks_exact(taps).enumerate() {
+        filter.iter().enumerate().for_each(|(tap, &w)| filters[tap * c + channel] = w);
+    }
+    filters
+}
+
 impl Depthwise {
     /// Packs `weight [channels, 1, kh, kw]` and `bias? [channels]` for images at `from`; `window.n` does not matter.
     ///
@@ -51,10 +60,7 @@ impl Depthwise {
         from.check_window(&window, &to, None);
         let (c, taps) = (window.c, window.taps());
         assert_eq!([c, weight.len()], [to.channels, c * taps], "a filter a channel");
-        let mut filters = Floats::zeros(taps * c);
-        for (channel, filter) in weight.chunks_exact(taps).enumerate() {
-            filter.iter().enumerate().for_each(|(tap, &w)| filters[tap * c + channel] = w);
-        }
+        let filters = by_tap(weight, taps);
         assert!(bias.is_none_or(|bias| bias.len() == c), "a bias for every channel");
         let bias = Floats::padded(bias.unwrap_or_default(), c);
         Depthwise { isa, filters, bias, window, from, to, finish }

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::depthwise::by_tap;
 use super::super::tile::fetch;
 use super::super::vector::{Vector, by_isa};
 use super::rows::Images;
@@ -35,7 +36,8 @@ pub fn depthwise(d: &Window, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut
     assert_eq!([x.len(), weight.len()], [d.n * d.x_len(), d.c * d.taps()], "elements of x and of the weight");
     assert_eq!(y.len(), d.n * d.c * oh * ow, "elements of y");
     assert!(then.residual.is_none(), "no residual");
-    let filters = transposed(weight, d.taps());
+    assert!(then.bias.is_none_or(|bias| bias.len() == d.c), "a bias for every channel");
+    let filters = by_tap(weight, d.taps());
     let bias = Floats::padded(then.bias.unwrap_or_default(), d.c);
     let images = Images { data: x, size: d.size, channels: d.c };
     let (grid, step, taps) = ([oh, ow], d.stride, all_taps(d));
@@ -60,7 +62,7 @@ pub fn depthwise_backward_data(
         "elements of x and of the weight"
     );
     assert_eq!(grad.len(), d.n * d.c * oh * ow, "elements of the gradient");
-    let filters = transposed(weight, d.taps());
+    let filters = by_tap(weight, d.taps());
     let (zeros, [h, w], [s_y, s_x]) = (Floats::zeros(d.c), d.size, d.stride);
     let images = Images { data: grad, size: [oh, ow], channels: d.c };
     let phases = (0..s_y.min(h)).flat_map(|y| (0..s_x.min(w)).map(move |x| (y, x)));
@@ -107,15 +109,6 @@ fn all_taps(d: &Window) -> Vec<Tap> {
         (k * d.dilation[i]) as isize - d.padding[i] as isize
     };
     (0..d.taps()).map(|t| Tap { at: [at(t, 0), at(t, 1)], filter: t }).collect()
-}
-
-/// `[taps, c]` of `weight [c, taps]`.
-fn transposed(weight: &[f32], taps: usize) -> Floats {
-    let (mut filters, c) = (Floats::zeros(weight.len()), weight.len() / taps.max(1));
-    for (channel, filter) in weight.chunks_exact(taps).enumerate() {
-        filter.iter().enumerate().for_each(|(tap, &w)| filters[tap * c + channel] = w);
-    }
-    filters
 }
 
 /// Filters that slide over images.

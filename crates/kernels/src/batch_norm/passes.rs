@@ -7,7 +7,7 @@ const TASK: usize = 1 << 16;
 const BLOCK: usize = 1 << 13;
 
 /// Numbers by channel for the elements of a period.
-pub(crate) fn repeat(values: &[f32]) -> Vec<f32> {
+pub(super) fn repeat(values: &[f32]) -> Vec<f32> {
     values.repeat(period(values.len()) / values.len().max(1))
 }
 
@@ -18,11 +18,11 @@ fn period(c: usize) -> usize {
 }
 
 /// Elements of a task and of a block: whole periods.
-pub(crate) fn task(c: usize) -> usize {
+pub(super) fn task(c: usize) -> usize {
     TASK.next_multiple_of(period(c))
 }
 
-pub(crate) fn block(c: usize) -> usize {
+pub(super) fn block(c: usize) -> usize {
     BLOCK.max(8 * period(c)).next_multiple_of(period(c))
 }
 
@@ -33,7 +33,7 @@ const LANES: usize = 32;
 ///
 /// Sums are variables of the loop, so that the compiler sees that they lie apart from all that is read.
 #[inline(always)]
-pub(crate) fn add_sums(
+pub(super) fn add_sums(
     sums: &mut [Vec<f64>; 2],
     [a, b]: [&[f32]; 2],
     channels: [&[f32]; 3],
@@ -71,7 +71,7 @@ pub(crate) fn add_sums(
 
 /// `to = f(to, a, b, numbers of the channel)` over whole rows.
 #[inline(always)]
-pub(crate) fn replace(
+pub(super) fn replace(
     to: &mut [f32],
     [a, b]: [&[f32]; 2],
     channels: [&[f32]; 5],
