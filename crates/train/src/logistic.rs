@@ -161,16 +161,16 @@ fn fit_targets(
     };
     let prepared = Prepared::new(features, targets, n_classes, &folds, spec);
     let n_steps = path.len() * folds.n_folds + 1;
-    let (cv, l2) = if folds.n_folds > 0 {
+    let (cv, l2, start) = if folds.n_folds > 0 {
         if folds.n_folds < spec.n_folds {
             notes.push(format!(
                 "{} folds instead of {}: no more rows can be held out",
                 folds.n_folds, spec.n_folds
             ));
         }
-        let cv = cross_validate(&prepared, &folds, &path, |done| progress(done, n_steps));
+        let (cv, start) = cross_validate(&prepared, &folds, &path, |done| progress(done, n_steps));
         let l2 = cv[best(&cv)].l2;
-        (cv, l2)
+        (cv, l2, Some(start))
     } else {
         let l2 = path[path.len() / 2];
         if path.len() > 1 {
@@ -178,10 +178,11 @@ fn fit_targets(
                 "too few examples a class to cross-validate: took the middle strength of the penalty, {l2}"
             ));
         }
-        (Vec::new(), l2)
+        (Vec::new(), l2, None)
     };
     let objective = Objective::new(&prepared.problem, std::slice::from_ref(&(0..targets.len())));
-    let minimum = solve(&objective, &prepared.axes, prepared.start(&objective), l2, stop_final(l2));
+    let start = start.unwrap_or_else(|| prepared.start(&objective));
+    let minimum = solve(&objective, &prepared.axes, start, l2, stop_final(l2));
     progress(n_steps, n_steps);
     let (weight, bias) = prepared.fold_in(&objective, &minimum.x);
     let Minimum { n_iterations, converged, .. } = minimum;
@@ -314,13 +315,14 @@ fn solve(objective: &Objective<'_>, axes: &Axes, start: Vec<f64>, l2: f64, stop:
     )
 }
 
-/// Every fold at every strength, from strong to weak, until the log-loss has turned.
+/// Every fold at every strength, from strong to weak, until the log-loss has turned; and the mean of the folds' solutions at the
+/// best, from which the last fit has the shortest way.
 fn cross_validate(
     prepared: &Prepared,
     folds: &Folds,
     path: &[f64],
     fits_done: impl Fn(usize) + Sync,
-) -> Vec<CvPoint> {
+) -> (Vec<CvPoint>, Vec<f64>) {
     let mut workers: Vec<(Objective<'_>, Vec<f64>, std::ops::Range<usize>)> = (0..folds.n_folds)
         .map(|f| {
             let objective = Objective::new(&prepared.problem, &prepared.kept(f));
@@ -328,7 +330,7 @@ fn cross_validate(
             (objective, start, prepared.held_out[f].clone())
         })
         .collect();
-    let mut points: Vec<CvPoint> = Vec::new();
+    let (mut points, mut mean) = (Vec::new(), Vec::new());
     for (i, &l2) in path.iter().enumerate() {
         let judgements: Vec<Judgement> = workers
             .par_iter_mut()
@@ -339,11 +341,15 @@ fn cross_validate(
             .collect();
         points.push(point(l2, &judgements));
         fits_done((i + 1) * folds.n_folds);
+        if best(&points) == i {
+            let of_fold = |i: usize| workers.iter().map(move |(_, parameters, _)| parameters[i]);
+            mean = (0..workers[0].1.len()).map(|i| of_fold(i).sum::<f64>() / folds.n_folds as f64).collect();
+        }
         if i - best(&points) >= N_WORSE_MAX {
             break;
         }
     }
-    points
+    (points, mean)
 }
 
 fn point(l2: f64, folds: &[Judgement]) -> CvPoint {

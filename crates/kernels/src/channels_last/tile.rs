@@ -134,14 +134,14 @@ by_isa! {
 ///
 /// # Safety of the methods
 /// As those of [`Vector`].
-trait Multiply {
+pub(super) trait Multiply {
     /// Whether sums are integers.
     const INTEGERS: bool = false;
     unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V;
 }
 
-struct Floats;
-struct Pairs;
+pub(super) struct Floats;
+pub(super) struct Pairs;
 struct Fours;
 
 // SAFETY of every block: by the trait's contract.

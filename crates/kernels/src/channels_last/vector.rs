@@ -1,5 +1,7 @@
 //! A register of floats of each set of instructions, so that a kernel is written once.
 
+use crate::precision::bf16_bits;
+
 /// Some floats that are computed on together.
 ///
 /// # Safety of the methods
@@ -24,6 +26,8 @@ pub(super) trait Vector: Copy {
     unsafe fn at_most(self, hi: Self) -> Self;
     /// What lies at the same lanes as numbers of `x` between `lo` and `hi`, which are not inside; the others are 0.
     unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self;
+    /// Both rounded to bf16, side by side in every lane.  Of AVX-512 it takes the instructions for bf16.
+    unsafe fn pair(self, other: Self) -> Self;
     /// `self + Σ aᵢ·bᵢ` over the two bf16 of every lane of `a` and `b`.
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
     /// The same over four bytes of every lane of `a` and four signed ones of `b`, where lanes of the sum are integers.
@@ -36,7 +40,7 @@ pub(super) trait Vector: Copy {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Vector;
+    use super::{Vector, paired};
 
     // SAFETY of every block: by the trait's contract.
     impl Vector for __m512 {
@@ -94,6 +98,17 @@ mod x86 {
                 let inside =
                     _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, lo) & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, hi);
                 _mm512_maskz_mov_ps(inside, self)
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn pair(self, other: Self) -> Self {
+            unsafe {
+                let halves = |v| {
+                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
+                };
+                let upper = _mm512_slli_epi32::<16>(halves(other));
+                _mm512_castsi512_ps(_mm512_or_si512(halves(self), upper))
             }
         }
 
@@ -169,6 +184,14 @@ mod x86 {
             unsafe {
                 let above = _mm256_cmp_ps::<_CMP_GT_OQ>(x, lo);
                 _mm256_and_ps(self, _mm256_and_ps(above, _mm256_cmp_ps::<_CMP_LT_OQ>(x, hi)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn pair(self, other: Self) -> Self {
+            unsafe {
+                let [a, b] = [self, other].map(|v| std::mem::transmute::<__m256, [f32; 8]>(v));
+                std::mem::transmute::<[f32; 8], __m256>(std::array::from_fn(|i| paired(a[i], b[i])))
             }
         }
 
@@ -264,6 +287,11 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    unsafe fn pair(self, other: Self) -> Self {
+        std::array::from_fn(|i| paired(self[i], other[i]))
+    }
+
+    #[inline(always)]
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
         let halves = |v: f32| [v.to_bits() << 16, v.to_bits() & 0xffff_0000].map(f32::from_bits);
         std::array::from_fn(|i| {
@@ -285,6 +313,12 @@ impl Vector for [f32; 4] {
     unsafe fn of_integers(self) -> Self {
         self.map(|v| v.to_bits() as i32 as f32)
     }
+}
+
+/// Two numbers in bf16, of which the second lies in the upper half.
+#[inline(always)]
+pub(super) fn paired(a: f32, b: f32) -> f32 {
+    f32::from_bits(bf16_bits(a) | bf16_bits(b) << 16)
 }
 
 /// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>` on the registers of a set of instructions; the name of

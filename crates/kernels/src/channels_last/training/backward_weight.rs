@@ -38,7 +38,7 @@ pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], 
     assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
     assert_eq!(grad.len(), d.n * o * oh * ow, "elements of the gradient");
     if Winograd::pays(d, o) && d.n > 0 {
-        return winograd_weight::backward_weight(d, o, x, grad, dw);
+        return winograd_weight::backward_weight(d, o, operands, x, grad, dw);
     }
     let runs = runs(d);
     let images = Images { data: x, size: d.size, channels: d.c };

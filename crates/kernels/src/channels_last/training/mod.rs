@@ -6,9 +6,10 @@
 //! dw[o,c,a,b] = Σ_nij x[n, …, c]·g[n,i,j,o]
 //! ```
 //!
-//! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  In f32, filters of
-//! 3×3 and stride 1 go by Winograd's way, forward and backward, and the gradient of their weight in bf16, too; others by products of gathered rows, of which the gradient of
-//! `x` has one for every phase of the stride, with the taps that reach it, so that nothing is multiplied with zeros.
+//! Nothing is known before a step but the shapes, so weights are packed for every step, and images have no margin.  Filters of
+//! 3×3 and stride 1 go by Winograd's way, forward and backward, whose products are f32 whatever the operands, but for the gradient of
+//! their weight; others by products of gathered rows, of which the gradient of `x` has one for every phase of the stride, with the taps that reach
+//! it, so that nothing is multiplied with zeros.
 
 mod add;
 mod backward_weight;
@@ -27,6 +28,7 @@ mod winograd_weight;
 use rayon::prelude::*;
 
 use super::Winograd;
+use super::winograd::OUT;
 use crate::Window;
 use crate::gemm::{Operands, Shared};
 
@@ -95,10 +97,15 @@ pub fn forward(d: &Window, operands: Operands, x: &[f32], weight: &[f32], then: 
     unsafe { multiply(&reads, &panels, then, target, operands) };
 }
 
-/// Whether Winograd's way is the faster one: in f32, as pairs of bf16 take as long directly.
+/// Whether Winograd's way is the faster one: products of pairs take half as long directly, so for them only where there are many
+/// tiles for the transformed filters.
 fn by_winograd(d: &Window, o: usize, operands: Operands) -> bool {
-    !operands.in_pairs() && Winograd::pays(d, o)
+    let n_tiles = d.n * d.out().iter().map(|side| side.div_ceil(OUT)).product::<usize>();
+    Winograd::pays(d, o) && (!operands.in_pairs() || n_tiles >= TILES_FOR_PAIRS)
 }
+
+/// Fewer tiles cost more than they save beside pairs of bf16.
+const TILES_FOR_PAIRS: usize = 160;
 
 /// What a window reads at each position.
 fn runs(d: &Window) -> Vec<Run> {

@@ -6,11 +6,11 @@ use rayon::prelude::*;
 
 use super::super::filters::panel_starts;
 use super::super::tile::VECTORS_MAX;
-use super::super::vector::lanes;
+use super::super::vector::{lanes, paired};
 use super::scratch::Scratch;
 use crate::Isa;
 use crate::gemm::{Operands, interleave};
-use crate::precision::{bf16_bits, round_bf16};
+use crate::precision::round_bf16;
 use crate::simd::widest;
 
 /// Where the numbers of a weight lie for a product: step `(tap, channel)` of line `i` is at
@@ -134,7 +134,7 @@ fn pair(panel: &mut [f32], cols: usize) {
         for p in 0..panel.len() / (2 * cols) {
             for j in 0..cols {
                 let (even, odd) = (panel[2 * p * cols + j], panel[(2 * p + 1) * cols + j]);
-                panel[p * cols + j] = f32::from_bits(bf16_bits(even) | bf16_bits(odd) << 16);
+                panel[p * cols + j] = paired(even, odd);
             }
         }
     });

@@ -7,40 +7,55 @@
 //! which is the derivative of `Y = Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·d·B)]·A`.  At each of the 36 positions the sum over tiles is a product of
 //! matrices, `[o, tiles]·[tiles, c]`.  A task takes some filters and channels, and keeps their sums of all positions in the second
 //! cache; or, where filters are few, some tiles, whose sums are added in the end.  How many depends on the shape alone.
+//!
+//! In bf16 both factors are rounded when they are transformed, and rows hold two tiles side by side.  A gradient is off by about a hundredth of its
+//! size then, four times as far as where pixels themselves are rounded; nothing is computed from it but the step.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::tile::{ROWS_MAX, VECTORS_MAX, rows};
+use super::super::tile::{self, Multiply, ROWS_MAX, VECTORS_MAX, rows};
 use super::super::vector::{Vector, by_isa, lanes};
-use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, transform};
+use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, spread_second, transform, transform_second};
 use super::super::with_buffer;
 use super::Then;
 use super::rows::Images;
 use super::scratch::Scratch;
 use super::transformed::points;
 use super::winograd::Tiles;
-use crate::gemm::Shared;
+use crate::gemm::{Operands, Shared};
 use crate::simd::widest;
 use crate::{Floats, Isa, Window};
 
 /// Filters times channels of which all sums fit into the second cache.
 const FEW: usize = 64 * 64;
-/// Parts in which their tiles are summed, and tiles of a block.
+/// Parts in which their tiles are summed, and rows of a block.
 const PARTS: usize = 16;
 const BLOCK: usize = 16;
 /// Filters of a task otherwise.
 const FILTERS: usize = 64;
 
 /// Gradient with respect to the weight, `[o, c, 3, 3]`.
-pub(super) fn backward_weight(d: &Window, o: usize, x: &[f32], grad: &[f32], dw: &mut [f32]) {
+pub(super) fn backward_weight(
+    d: &Window,
+    o: usize,
+    operands: Operands,
+    x: &[f32],
+    grad: &[f32],
+    dw: &mut [f32],
+) {
     let zeros = Floats::zeros(d.c.max(o));
     let ([top, left, ..], size) = (d.padding, d.out());
     let images = Images { data: x, size: d.size, channels: d.c };
     let tiles = Tiles { images, pad: [top, left], size, then: &Then::default(), bias: &[], zeros: &zeros };
     let n_tiles = d.n * tiles.grid().iter().product::<usize>();
-    let sums = Sums { tiles, grad: Images { data: grad, size, channels: o }, pitches: [d.c, o].map(pitch) };
+    let sums = Sums {
+        tiles,
+        grad: Images { data: grad, size, channels: o },
+        pitches: [d.c, o].map(pitch),
+        in_pairs: operands.in_pairs(),
+    };
     if d.c * o <= FEW {
         sums.by_tiles(n_tiles, dw);
     } else {
@@ -59,9 +74,15 @@ struct Sums<'a> {
     grad: Images<'a>,
     /// Elements of a row of transformed pixels, and of gradients.
     pitches: [usize; 2],
+    /// Whether a row holds two tiles.
+    in_pairs: bool,
 }
 
 impl Sums<'_> {
+    fn tiles_a_row(&self) -> usize {
+        1 + usize::from(self.in_pairs)
+    }
+
     fn by_tiles(&self, n_tiles: usize, dw: &mut [f32]) {
         let (c, o) = (self.tiles.images.channels, self.grad.channels);
         let [_, width] = [o, c].map(|n| n.next_multiple_of(16));
@@ -71,19 +92,20 @@ impl Sums<'_> {
         made.par_chunks_exact_mut(len).enumerate().with_max_len(1).for_each(|(part, sums)| {
             let range = part * n_tiles / parts..(part + 1) * n_tiles / parts;
             with_buffer(POSITIONS * BLOCK * (self.pitches[0] + self.pitches[1]), |buffer| {
-                for start in range.clone().step_by(BLOCK) {
-                    let block = start..(start + BLOCK).min(range.end);
-                    let n = block.len();
+                let tiles_a_row = self.tiles_a_row();
+                for start in range.clone().step_by(BLOCK * tiles_a_row) {
+                    let block = start..(start + BLOCK * tiles_a_row).min(range.end);
+                    let n = block.len().div_ceil(tiles_a_row);
                     let (inner, outer) = buffer.split_at_mut(POSITIONS * BLOCK * self.pitches[0]);
-                    for (i, tile) in block.enumerate() {
+                    for (i, first) in block.clone().step_by(tiles_a_row).enumerate() {
                         let to = [&mut inner[i * self.pitches[0]..], &mut outer[i * self.pitches[1]..]];
-                        self.transform(tile, to, self.pitches.map(|pitch| pitch * BLOCK));
+                        self.transform(first..block.end, to, self.pitches.map(|pitch| pitch * BLOCK));
                     }
                     for position in 0..POSITIONS {
                         let b = &inner[position * BLOCK * self.pitches[0]..];
                         let a = &outer[position * BLOCK * self.pitches[1]..];
                         let to = &mut sums[position * o * width..][..o * width];
-                        multiply(
+                        self.multiply(
                             [a, b],
                             [self.pitches[1], self.pitches[0]],
                             n,
@@ -112,17 +134,18 @@ impl Sums<'_> {
 
     fn by_filters(&self, n_tiles: usize, dw: &mut [f32]) {
         let (c, o) = (self.tiles.images.channels, self.grad.channels);
-        let lens = self.pitches.map(|pitch| POSITIONS * n_tiles * pitch);
+        let n_rows = n_tiles.div_ceil(self.tiles_a_row());
+        let lens = self.pitches.map(|pitch| POSITIONS * n_rows * pitch);
         let mut buffer = Scratch::new(lens[0] + lens[1]);
         let (inner, outer) = buffer.split_at_mut(lens[0]);
         let to = [Shared::new(inner), Shared::new(outer)];
-        (0..n_tiles).into_par_iter().with_min_len(4).for_each(|tile| {
+        (0..n_rows).into_par_iter().with_min_len(4).for_each(|row| {
             let rows: [&mut [f32]; 2] = std::array::from_fn(|i| {
-                let len = ((POSITIONS - 1) * n_tiles + 1) * self.pitches[i];
-                // SAFETY: from a tile's row on lie those of all positions, of which this task writes its own.
-                unsafe { std::slice::from_raw_parts_mut(to[i].at(tile * self.pitches[i]), len) }
+                let len = ((POSITIONS - 1) * n_rows + 1) * self.pitches[i];
+                // SAFETY: from a row on lie those of all positions, of which this task writes its own.
+                unsafe { std::slice::from_raw_parts_mut(to[i].at(row * self.pitches[i]), len) }
             });
-            self.transform(tile, rows, self.pitches.map(|pitch| pitch * n_tiles));
+            self.transform(row * self.tiles_a_row()..n_tiles, rows, self.pitches.map(|pitch| pitch * n_rows));
         });
         let (inner, outer): (&[f32], &[f32]) = (inner, outer);
         let width = VECTORS_MAX * lanes(Isa::best());
@@ -132,10 +155,10 @@ impl Sums<'_> {
             let size = [FILTERS.min(o - first_o), width.min(c - first_c)];
             with_buffer(POSITIONS * FILTERS * width, |sums| {
                 for position in 0..POSITIONS {
-                    let a = &outer[position * n_tiles * self.pitches[1] + first_o..];
-                    let b = &inner[position * n_tiles * self.pitches[0] + first_c..];
+                    let a = &outer[position * n_rows * self.pitches[1] + first_o..];
+                    let b = &inner[position * n_rows * self.pitches[0] + first_c..];
                     let to = &mut sums[position * FILTERS * width..][..FILTERS * width];
-                    multiply([a, b], [self.pitches[1], self.pitches[0]], n_tiles, size, to, width, false);
+                    self.multiply([a, b], [self.pitches[1], self.pitches[0]], n_rows, size, to, width, false);
                 }
                 for filter in 0..size[0] {
                     // SAFETY: the filters and channels of this task alone.
@@ -149,11 +172,31 @@ impl Sums<'_> {
         });
     }
 
-    /// `Bᵀ·d·B` and `A·g·Aᵀ` of a tile, a row of each at 36 places, `strides` apart.
-    fn transform(&self, tile: usize, [inner, outer]: [&mut [f32]; 2], strides: [usize; 2]) {
+    /// `Bᵀ·d·B` and `A·g·Aᵀ` of the first tiles of some, as many as a row holds, a row of each at 36 places, `strides` apart.
+    fn transform(&self, some: Range<usize>, [inner, outer]: [&mut [f32]; 2], strides: [usize; 2]) {
+        let (isa, zeros) = (Isa::best(), self.tiles.zeros.as_ptr());
+        let (c, o) = (self.tiles.images.channels, self.grad.channels);
+        let (x, g) = (self.tiles.pixels(some.start), self.gradients(some.start));
+        // SAFETY: pixels of images, or zeros for as many channels; the machine has the best instructions it has, and those for bf16
+        // where rows hold pairs.
+        unsafe {
+            transform(isa, &x, c, inner, strides[0]);
+            spread(isa, &g, o, outer, strides[1]);
+            if self.in_pairs {
+                let second = Some(some.start + 1).filter(|tile| some.contains(tile));
+                let x = second.map_or([zeros; POSITIONS], |tile| self.tiles.pixels(tile));
+                let g = second.map_or([zeros; OUT * OUT], |tile| self.gradients(tile));
+                transform_second(isa, &x, c, inner, strides[0]);
+                spread_second(isa, &g, o, outer, strides[1]);
+            }
+        }
+    }
+
+    /// Where the gradients of a tile's results lie.
+    fn gradients(&self, tile: usize) -> [*const f32; OUT * OUT] {
         let Images { data, size: [h, w], channels } = self.grad;
         let [image, row, col] = self.tiles.at(tile);
-        let pixels = std::array::from_fn(|i| {
+        std::array::from_fn(|i| {
             let (y, x) = (row * OUT + i / OUT, col * OUT + i % OUT);
             let inside = y < h && x < w;
             if inside {
@@ -161,46 +204,43 @@ impl Sums<'_> {
             } else {
                 self.tiles.zeros.as_ptr()
             }
-        });
-        // SAFETY: pixels of images, or zeros for as many channels; the machine has the best instructions it has.
-        unsafe {
-            let isa = Isa::best();
-            transform(isa, &self.tiles.pixels(tile), self.tiles.images.channels, inner, strides[0]);
-            spread(isa, &pixels, channels, outer, strides[1]);
-        }
+        })
     }
-}
 
-/// `to [m, n] = aᵀ·b`, or `to += aᵀ·b`, of `a [k, m]` and `b [k, n]`; rows of the three lie `pitches` and `width` apart.
-fn multiply(
-    [a, b]: [&[f32]; 2],
-    pitches: [usize; 2],
-    k: usize,
-    [m, n]: [usize; 2],
-    to: &mut [f32],
-    width: usize,
-    add: bool,
-) {
-    let isa = Isa::best();
-    let lanes = lanes(isa);
-    assert!(a.len() >= (k - 1) * pitches[0] + m && to.len() >= (m - 1) * width + n, "rows of a product");
-    assert!(b.len() >= (k - 1) * pitches[1] + n, "rows of the right factor");
-    for j in (0..n).step_by(VECTORS_MAX * lanes) {
-        let cols = (n - j).min(VECTORS_MAX * lanes);
-        for i in (0..m).step_by(rows(isa)) {
-            let tile = OuterTile {
-                a: &a[i..],
-                b: &b[j..],
-                pitches,
-                k,
-                rows: rows(isa).min(m - i),
-                cols,
-                to: to[i * width + j..].as_mut_ptr(),
-                width,
-                add,
-            };
-            // SAFETY: rows and columns lie in the three slices, as was just checked.
-            unsafe { sum_outer(isa, &tile) };
+    /// `to [m, n] = aᵀ·b`, or `to += aᵀ·b`, of `a [k, m]` and `b [k, n]`; rows of the three lie `pitches` and `width` apart.
+    #[expect(clippy::too_many_arguments, reason = "two factors and a product")]
+    fn multiply(
+        &self,
+        [a, b]: [&[f32]; 2],
+        pitches: [usize; 2],
+        k: usize,
+        [m, n]: [usize; 2],
+        to: &mut [f32],
+        width: usize,
+        add: bool,
+    ) {
+        let isa = Isa::best();
+        let lanes = lanes(isa);
+        assert!(a.len() >= (k - 1) * pitches[0] + m && to.len() >= (m - 1) * width + n, "rows of a product");
+        assert!(b.len() >= (k - 1) * pitches[1] + n, "rows of the right factor");
+        for j in (0..n).step_by(VECTORS_MAX * lanes) {
+            let cols = (n - j).min(VECTORS_MAX * lanes);
+            for i in (0..m).step_by(rows(isa)) {
+                let tile = OuterTile {
+                    a: &a[i..],
+                    b: &b[j..],
+                    pitches,
+                    k,
+                    rows: rows(isa).min(m - i),
+                    cols,
+                    to: to[i * width + j..].as_mut_ptr(),
+                    width,
+                    add,
+                };
+                // SAFETY: rows and columns lie in the three slices, as was just checked; where they hold pairs, the machine has
+                // the instructions for them.
+                unsafe { if self.in_pairs { sum_outer_pairs(isa, &tile) } else { sum_outer(isa, &tile) } };
+            }
         }
     }
 }
@@ -223,39 +263,49 @@ by_isa! {
     ///
     /// # Safety
     /// `k` rows of the factors lie in their slices, and the tile's rows can be written; the machine has the instructions.
-    sum_outer => outer_any(t: &OuterTile<'_>)
+    sum_outer with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => outer_any::<tile::Floats>(
+        t: &OuterTile<'_>)
+}
+
+by_isa! {
+    /// Computes a tile of pairs.
+    ///
+    /// # Safety
+    /// As [`sum_outer`].
+    sum_outer_pairs with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => outer_any::<tile::Pairs>(
+        t: &OuterTile<'_>)
 }
 
 #[inline(always)]
-unsafe fn outer_any<V: Vector>(t: &OuterTile<'_>) {
+unsafe fn outer_any<V: Vector, M: Multiply>(t: &OuterTile<'_>) {
     // SAFETY: by the caller.
     unsafe {
         match t.cols.div_ceil(V::LANES) {
-            1 => outer_of_width::<V, 1>(t),
-            2 => outer_of_width::<V, 2>(t),
-            _ => outer_of_width::<V, 3>(t),
+            1 => outer_of_width::<V, M, 1>(t),
+            2 => outer_of_width::<V, M, 2>(t),
+            _ => outer_of_width::<V, M, 3>(t),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn outer_of_width<V: Vector, const N: usize>(t: &OuterTile<'_>) {
+unsafe fn outer_of_width<V: Vector, M: Multiply, const N: usize>(t: &OuterTile<'_>) {
     // SAFETY: by the caller.
     unsafe {
         match t.rows {
-            ROWS_MAX => outer_of_size::<V, N, ROWS_MAX>(t),
-            4 => outer_of_size::<V, N, 4>(t),
+            ROWS_MAX => outer_of_size::<V, M, N, ROWS_MAX>(t),
+            4 => outer_of_size::<V, M, N, 4>(t),
             // Few: one after the other.
             n => (0..n).for_each(|i| {
                 let (a, to) = (&t.a[i..], t.to.add(i * t.width));
-                outer_of_size::<V, N, 1>(&OuterTile { a, to, rows: 1, ..*t });
+                outer_of_size::<V, M, N, 1>(&OuterTile { a, to, rows: 1, ..*t });
             }),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn outer_of_size<V: Vector, const N: usize, const R: usize>(t: &OuterTile<'_>) {
+unsafe fn outer_of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &OuterTile<'_>) {
     // SAFETY: by the caller.
     unsafe {
         let last = t.cols - (N - 1) * V::LANES;
@@ -270,7 +320,7 @@ unsafe fn outer_of_size<V: Vector, const N: usize, const R: usize>(t: &OuterTile
             for (r, sums) in sums.iter_mut().enumerate() {
                 let left = V::splat(*a.add(r));
                 for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = sum.add_product(left, right);
+                    *sum = M::add(*sum, left, right);
                 }
             }
             a = a.wrapping_add(t.pitches[0]);

@@ -112,7 +112,17 @@ by_isa! {
     ///
     /// # Safety
     /// `c` numbers can be read at each of `from`; the machine has the instructions.
-    transform => transform_any(from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize)
+    transform with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => transform_any::<Alone>(
+        from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize)
+}
+
+by_isa! {
+    /// The same of the second tile of a pair, whose first lies in `to` already: both in bf16 there, side by side.
+    ///
+    /// # Safety
+    /// As [`transform`].
+    transform_second with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => transform_any::<Second>(
+        from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize)
 }
 
 by_isa! {
@@ -120,19 +130,68 @@ by_isa! {
     ///
     /// # Safety
     /// As [`transform`].
-    spread => spread_any(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
+    spread with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => spread_any::<Alone>(
+        from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
+}
+
+by_isa! {
+    /// `A·g·Aᵀ` of the second tile of a pair.
+    ///
+    /// # Safety
+    /// As [`transform`].
+    spread_second with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => spread_any::<Second>(
+        from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
 }
 
 #[inline(always)]
-unsafe fn transform_any<V: Vector>(from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize) {
+unsafe fn transform_any<V: Vector, P: Put>(
+    from: &[*const f32; POSITIONS],
+    c: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
     // SAFETY: by the caller.
-    unsafe { both_ways::<V, Inner, SIDE>(from, c, to, stride) }
+    unsafe { both_ways::<V, P, Inner, SIDE>(from, c, to, stride) }
 }
 
 #[inline(always)]
-unsafe fn spread_any<V: Vector>(from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize) {
+unsafe fn spread_any<V: Vector, P: Put>(
+    from: &[*const f32; OUT * OUT],
+    c: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
     // SAFETY: by the caller.
-    unsafe { both_ways::<V, Values, OUT>(from, c, to, stride) }
+    unsafe { both_ways::<V, P, Values, OUT>(from, c, to, stride) }
+}
+
+/// How what was made of a tile is written.
+///
+/// # Safety of the method
+/// As those of [`Vector`].
+trait Put {
+    unsafe fn put<V: Vector>(v: V, to: *mut f32);
+}
+
+/// As it is.
+struct Alone;
+
+/// As the second of a pair, of which the first is there.
+struct Second;
+
+// SAFETY of every block: by the trait's contract.
+impl Put for Alone {
+    #[inline(always)]
+    unsafe fn put<V: Vector>(v: V, to: *mut f32) {
+        unsafe { v.store(to) }
+    }
+}
+
+impl Put for Second {
+    #[inline(always)]
+    unsafe fn put<V: Vector>(v: V, to: *mut f32) {
+        unsafe { V::load(to).pair(v).store(to) }
+    }
 }
 
 /// What is done to every column of a tile of `N×N`, and then to every row.
@@ -144,7 +203,7 @@ trait Transform<const N: usize> {
 }
 
 #[inline(always)]
-unsafe fn both_ways<V: Vector, F: Transform<N>, const N: usize>(
+unsafe fn both_ways<V: Vector, P: Put, F: Transform<N>, const N: usize>(
     from: &[*const f32],
     c: usize,
     to: &mut [f32],
@@ -175,7 +234,7 @@ unsafe fn both_ways<V: Vector, F: Transform<N>, const N: usize>(
                     *v = column[i];
                 }
                 for (j, v) in F::of(line).into_iter().enumerate() {
-                    v.store(to.add((i * SIDE + j) * stride + channel));
+                    P::put(v, to.add((i * SIDE + j) * stride + channel));
                 }
             }
         }
