@@ -74,7 +74,7 @@ impl Network {
             let (mut rng, mut again) = (segment.rng, Vec::new());
             let mut mode =
                 Mode::Training { rng: &mut rng, statistics: batch_norm_by_batch.then_some(&mut again) };
-            let tracked = self.tracked(segment.nodes.clone(), learns, &mode);
+            let tracked = self.tracked(segment.nodes.clone(), learns);
             let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
             self.run_nodes(segment.nodes, &mut alive, &param, &mut mode)?;
             let scalar = if is_last {

@@ -14,10 +14,10 @@ use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::channels_last::Linear;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{GivenNorm, Then, begin_backward, begin_run, forget, packed_linear};
+use crate::custom::{Norm, Then, begin_backward, begin_run, forget, packed_linear};
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
-use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply};
+use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
 use crate::packed::pack;
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
 use crate::{Device, EngineError, Gradients, Optimiser};
@@ -51,9 +51,8 @@ pub struct Network {
     constants: Vec<Option<T>>,
     /// By node: the values that nobody reads after it.
     done_after: Vec<Vec<ValueId>>,
-    /// What nodes do beyond their own while batch norms go by the batch's statistics, and while they go by the running ones.
-    by_batch: Fusion,
-    by_running: Fusion,
+    /// What nodes do beyond their own.
+    fusion: Fusion,
     /// What factors of products are rounded to.
     operands: Operands,
     /// By node: a linear layer that will not learn; empty in a network that may.
@@ -73,9 +72,39 @@ impl Drop for Network {
 impl Network {
     /// Puts weights on a device.  Every parameter must have weights of its shape.
     pub fn load(graph: Graph, weights: &Weights, device: &Device) -> Result<Self, EngineError> {
+        Self::assemble(graph, weights, device, None)
+    }
+
+    /// A network for inference alone: weights of linear layers are packed, in `precision`, and not loaded otherwise.
+    pub(crate) fn load_packed(
+        graph: Graph,
+        weights: &Weights,
+        device: &Device,
+        precision: KernelPrecision,
+    ) -> Result<Self, EngineError> {
+        Self::assemble(graph, weights, device, Some(precision))
+    }
+
+    fn assemble(
+        graph: Graph,
+        weights: &Weights,
+        device: &Device,
+        packs: Option<KernelPrecision>,
+    ) -> Result<Self, EngineError> {
         check_weights(&graph, weights)?;
+        let mut fusion = Fusion::of(&graph);
+        let (packed, read) = match packs {
+            Some(precision) => {
+                let (packed, read) = pack(&graph, weights, &mut fusion, precision)?;
+                (packed, Some(read))
+            }
+            None => (Vec::new(), None),
+        };
         let mut params = vec![None; graph.values().len()];
         for (id, name, param) in graph.params() {
+            if read.as_ref().is_some_and(|read| !read.contains(&id)) {
+                continue;
+            }
             let tensor = weights.require(name)?;
             params[id.index()] = Some(from_f32(&param.shape, tensor.to_f32()?.into_owned(), device.plain()));
         }
@@ -85,9 +114,8 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let [by_batch, by_running] = [false, true].map(|given| Fusion::of(&graph, given));
-        let (operands, packed, device) = (Operands::F32, Vec::new(), device.clone());
-        Ok(Network { graph, device, params, constants, done_after, by_batch, by_running, operands, packed })
+        let (operands, device) = (Operands::F32, device.clone());
+        Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
     }
 
     /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
@@ -99,13 +127,6 @@ impl Network {
             Precision::F32 => Operands::F32,
             Precision::Bf16 | Precision::Int8 => Operands::Bf16,
         };
-    }
-
-    /// The same network for inference alone: weights of linear layers are packed, in `precision`, and their parameters
-    /// dropped.
-    pub(crate) fn packed(mut self, precision: KernelPrecision) -> Result<Self, EngineError> {
-        self.packed = pack(&self.graph, &mut self.params, &mut self.by_running, precision)?;
-        Ok(self)
     }
 
     /// The graph it runs.
@@ -239,7 +260,7 @@ impl Network {
         loss: &dyn Fn(LossInput<'_>) -> T,
         mode: &mut Mode<'_>,
     ) -> Result<(f32, Gradients), EngineError> {
-        let tracked = self.tracked(0..self.graph.nodes().len(), learns, mode);
+        let tracked = self.tracked(0..self.graph.nodes().len(), learns);
         let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
         let mut values = self.inputs(batch)?;
         self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, mode)?;
@@ -256,10 +277,9 @@ impl Network {
         &self,
         range: std::ops::Range<usize>,
         learns: &dyn Fn(&str) -> bool,
-        mode: &Mode<'_>,
     ) -> HashMap<ValueId, T> {
-        let (nodes, fusion) = (self.graph.nodes(), self.fusion(mode));
-        let norms = range.clone().filter_map(|i| fusion.follows(i).norm);
+        let nodes = self.graph.nodes();
+        let norms = range.clone().filter_map(|i| self.fusion.follows(i).norm);
         let read: HashSet<ValueId> = range.chain(norms).flat_map(|i| &nodes[i].inputs).copied().collect();
         self.graph
             .params()
@@ -271,11 +291,6 @@ impl Network {
     /// A parameter without gradients.
     pub(crate) fn plain(&self, id: ValueId) -> T {
         self.params[id.index()].clone().expect("every parameter was loaded")
-    }
-
-    /// What nodes do beyond their own.
-    fn fusion(&self, mode: &Mode<'_>) -> &Fusion {
-        if mode.measures() { &self.by_batch } else { &self.by_running }
     }
 
     /// Where it runs.
@@ -322,7 +337,6 @@ impl Network {
         mode: &mut Mode<'_>,
     ) -> Result<(), EngineError> {
         let Alive { values, symbols } = alive;
-        let fusion = self.fusion(mode);
         for i in nodes {
             let node = &self.graph.nodes()[i];
             if let Some(constant) = &self.constants[i] {
@@ -335,7 +349,7 @@ impl Network {
                 values[node.output.index()] = Some(packed_linear(layer, x));
                 continue;
             }
-            if let Some(id) = fusion.done(i) {
+            if let Some(id) = self.fusion.done(i) {
                 let made = values[id.index()].clone();
                 self.done_after[i].iter().for_each(|id| values[id.index()] = None);
                 values[node.output.index()] = made;
@@ -354,11 +368,18 @@ impl Network {
             }
             let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
             let op = bound(&node.op, symbols, &inputs).map_err(at)?;
-            let Follows { norm, residual, clip, is_gated, gate } = fusion.follows(i);
+            let Follows { norm, residual, clip, is_gated, gate } = self.fusion.follows(i);
             let residual = residual.and_then(|id| values[id.index()].clone());
-            let norm = norm.and_then(|norm| given_norm(&self.graph.nodes()[norm], param));
+            let norm_idx = norm.unwrap_or(i);
+            let norm = norm.and_then(|i| batch_norm(&self.graph.nodes()[i], param, mode.measures()));
             let then = Then { norm, residual, clip, is_gated, gate };
-            let made = apply(i, &op, inputs, mode, self.operands, then, self.device.plain()).map_err(at)?;
+            let (made, measured) =
+                apply(&op, inputs, mode, self.operands, then, self.device.plain()).map_err(at)?;
+            if let (Some(measured), Op::BatchNorm { momentum, .. }) =
+                (measured, &self.graph.nodes()[norm_idx].op)
+            {
+                note(norm_idx, *momentum, &made, measured, mode);
+            }
             values[node.output.index()] = Some(made);
         }
         Ok(())
@@ -471,10 +492,10 @@ pub(crate) fn input<'a>(
 }
 
 /// A batch norm with its parameters.
-fn given_norm(node: &Node, param: &dyn Fn(ValueId) -> T) -> Option<GivenNorm> {
+fn batch_norm(node: &Node, param: &dyn Fn(ValueId) -> T, by_batch: bool) -> Option<Norm> {
     let (Op::BatchNorm { eps, .. }, [_, params @ ..]) = (&node.op, &node.inputs[..]) else { return None };
     let params = <[ValueId; 4]>::try_from(params).ok()?;
-    Some(GivenNorm { params: params.map(param), eps: *eps })
+    Some(Norm { params: params.map(param), eps: *eps, by_batch })
 }
 
 /// The operator with the sizes of this run, checked against the shapes that reach it: what symbols left open when the graph

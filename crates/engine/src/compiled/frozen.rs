@@ -74,10 +74,10 @@ impl Frozen {
         let way = match compiled {
             Ok(compiled) => Way::Compiled(Box::new(compiled)),
             Err(why) => {
-                let mut network = Network::load(graph.clone(), weights, device)?;
-                if device.is_cpu() {
-                    network = network.packed(precision)?;
-                }
+                let network = match device.is_cpu() {
+                    true => Network::load_packed(graph.clone(), weights, device, precision)?,
+                    false => Network::load(graph.clone(), weights, device)?,
+                };
                 Way::Interpreted { network: Box::new(network), why }
             }
         };

@@ -1,4 +1,4 @@
-//! Batch norm, with a residual and the clipping that follow it.  Behind a convolution, and by given statistics, it is part of that.
+//! Batch norm, with a residual and the clipping that follow it.  Behind a convolution it is part of that.
 
 use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{AutodiffBackend, Scalar, Shape, TensorMetadata};
@@ -17,7 +17,7 @@ use crate::tensor::{T, dims, reshape};
 /// to a range.
 #[derive(Debug, Default)]
 pub(crate) struct Then {
-    pub(crate) norm: Option<GivenNorm>,
+    pub(crate) norm: Option<Norm>,
     pub(crate) residual: Option<T>,
     pub(crate) clip: Option<[f64; 2]>,
     /// Whether the convolution that reads the result lets only those gradients pass that clipping let pass.
@@ -26,16 +26,21 @@ pub(crate) struct Then {
     pub(crate) gate: Option<[f64; 2]>,
 }
 
-/// A batch norm by given statistics.
+/// A batch norm.
 #[derive(Debug)]
-pub(crate) struct GivenNorm {
-    /// Weight, bias, mean and variance.
+pub(crate) struct Norm {
+    /// Weight, bias, running mean and variance.
     pub(crate) params: [T; 4],
     pub(crate) eps: f64,
+    /// Whether it goes by the batch's statistics instead of the running ones.
+    pub(crate) by_batch: bool,
 }
 
-impl GivenNorm {
-    fn is_ours(&self) -> bool {
+/// Mean and biased variance of a batch, without gradients where the operator is ours.
+pub(crate) type Measured = [T; 2];
+
+impl Norm {
+    pub(super) fn is_ours(&self) -> bool {
         let [weight, bias, mean, variance] = &self.params;
         is_ours([weight, bias]) && on_processor(mean) && on_processor(variance)
     }
@@ -43,14 +48,18 @@ impl GivenNorm {
 
 impl Then {
     pub(super) fn is_ours(&self) -> bool {
-        self.norm.as_ref().is_none_or(GivenNorm::is_ours)
-            && self.residual.as_ref().is_none_or(|r| is_ours([r]))
+        self.norm.as_ref().is_none_or(Norm::is_ours) && self.residual.as_ref().is_none_or(|r| is_ours([r]))
     }
 
-    pub(super) fn apply(mut self, x: T) -> T {
-        if let Some(norm) = self.norm.take() {
-            return batch_norm_given(x, norm, self);
+    /// By operators of their own; what a batch norm measured, too.
+    pub(super) fn apply(mut self, x: T) -> (T, Option<Measured>) {
+        match self.norm.take() {
+            Some(norm) => batch_norm(x, norm, self),
+            None => (self.apply_rest(x), None),
         }
+    }
+
+    fn apply_rest(self, x: T) -> T {
         let x = match self.residual {
             Some(residual) => B::float_add(x, residual),
             None => x,
@@ -71,25 +80,33 @@ pub(super) fn as_f32(range: [f64; 2]) -> [f32; 2] {
     range.map(|v| v as f32)
 }
 
-/// By the batch's statistics: `[result, mean, biased variance]`, the last two without gradients where the operator is ours.
-pub(crate) fn batch_norm_train(x: T, weight: T, bias: T, eps: f64, then: Then) -> [T; 3] {
+/// The result, and what it measured if it goes by the batch.
+pub(crate) fn batch_norm(x: T, norm: Norm, then: Then) -> (T, Option<Measured>) {
+    if !norm.by_batch {
+        return (by_given(x, norm, then), None);
+    }
+    let Norm { params: [weight, bias, ..], eps, .. } = norm;
     if !is_ours([&x, &weight, &bias]) || !then.is_ours() {
         let out = B::batch_norm_train(x, weight, bias, eps);
-        return [then.apply(out.output), out.mean, out.variance];
+        return (then.apply_rest(out.output), Some([out.mean, out.variance]));
     }
-    let channels = dims(&x)[1];
-    let statistics = kernel::statistics(slice(&pixels(untracked(x.clone()))), channels);
-    let [mean, variance] =
-        [&statistics.mean, &statistics.variance].map(|v| plain(tensor(v.clone(), Shape::new([channels]))));
+    let statistics = kernel::statistics(slice(&pixels(untracked(x.clone()))), dims(&x)[1]);
+    let measured = measured(&statistics);
     let norm = kernel::BatchNorm { statistics, are_given: false, eps, clip: then.range() };
-    [norm_of(norm, [x, weight, bias], then.residual), mean, variance]
+    (norm_of(norm, [x, weight, bias], then.residual), Some(measured))
+}
+
+/// Statistics as tensors.
+pub(super) fn measured(statistics: &Statistics) -> Measured {
+    let of = |values: &Vec<f32>| plain(tensor(values.clone(), Shape::new([values.len()])));
+    [of(&statistics.mean), of(&statistics.variance)]
 }
 
 /// By given statistics, of which no gradient is taken: one product and one sum, `x·α + (β − μ·α)` with `α = γ/√(σ² + ε)`, which is
 /// how PyTorch rounds it.
-pub(crate) fn batch_norm_given(x: T, norm: GivenNorm, then: Then) -> T {
+fn by_given(x: T, norm: Norm, then: Then) -> T {
     let all_ours = is_ours([&x]) && norm.is_ours() && then.is_ours();
-    let GivenNorm { params: [weight, bias, mean, variance], eps } = norm;
+    let Norm { params: [weight, bias, mean, variance], eps, .. } = norm;
     if all_ours {
         let statistics = Statistics { mean: floats(mean), variance: floats(variance) };
         let norm = kernel::BatchNorm { statistics, are_given: true, eps, clip: then.range() };
@@ -100,7 +117,7 @@ pub(crate) fn batch_norm_given(x: T, norm: GivenNorm, then: Then) -> T {
     let inverse = B::float_recip(B::float_sqrt(B::float_add_scalar(variance, Scalar::Float(eps))));
     let scale = B::float_mul(inverse, weight);
     let shift = B::float_sub(bias, B::float_mul(mean, scale.clone()));
-    then.apply(B::float_add(B::float_mul(x, reshape(scale, &by_channel)), reshape(shift, &by_channel)))
+    then.apply_rest(B::float_add(B::float_mul(x, reshape(scale, &by_channel)), reshape(shift, &by_channel)))
 }
 
 /// The numbers of a tensor on the processor.
@@ -170,8 +187,8 @@ impl Operator<4> for BatchNorm {
     ) -> [Option<FlexTensor>; 4] {
         let mut affine = [Vec::new(), Vec::new()];
         let dx = made(x.shape(), |dx| {
-            let images = [slice(&x), slice(&y)];
-            affine = self.0.backward_residual(images, slice(&weight), slice_mut(&mut grad), dx);
+            let (x, y, grad) = (slice(&x), Some(slice(&y)), slice_mut(&mut grad));
+            affine = self.0.backward_residual(x, y, slice(&weight), grad, dx);
         });
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
         keep(x);

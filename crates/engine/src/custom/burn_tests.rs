@@ -68,7 +68,7 @@ fn linear_is_burns() {
 }
 
 fn convolved(i: &[T], bias: Option<&T>, options: ConvOptions<2>, then: Then) -> T {
-    conv2d(i[0].clone(), i[1].clone(), bias.cloned(), options, Operands::F32, then)
+    conv2d(i[0].clone(), i[1].clone(), bias.cloned(), options, Operands::F32, then).0
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn convolution_and_what_follows_is_burns() {
             || ConvOptions { stride: [stride; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups };
         let burns = |i: &[T], bias: Option<T>| B::conv2d(i[0].clone(), i[1].clone(), bias, options());
         let params = |i: &[T]| [i[2].clone(), i[3].clone(), mean.clone(), variance.clone()];
-        let norm = |i: &[T]| Some(GivenNorm { params: params(i), eps: 1e-3 });
+        let norm = |i: &[T]| Some(Norm { params: params(i), eps: 1e-3, by_batch: false });
         let clip = Some([-1.0, 4.0]);
         let ours = |i: &[T]| convolved(i, None, options(), Then { norm: norm(i), clip, ..Then::default() });
         let want = |i: &[T]| clipped(normalised(burns(i, None), params(i).each_ref()));
@@ -124,6 +124,28 @@ fn convolution_and_what_follows_is_burns() {
             clipped(B::float_add(y, i[4].clone()))
         };
         check("convolution, batch norm, sum and clipping", &inputs, 2e-4, &ours, &want);
+        let by_batch = |i: &[T]| Some(Norm { params: params(i), eps: 1e-3, by_batch: true });
+        let measured = |i: &[T]| {
+            let y = burns(i, None);
+            B::batch_norm_train(y, i[2].clone(), i[3].clone(), 1e-3).output
+        };
+        let ours =
+            |i: &[T]| convolved(i, None, options(), Then { norm: by_batch(i), clip, ..Then::default() });
+        let want = |i: &[T]| clipped(measured(i));
+        check("convolution, batch norm by the batch and clipping", &inputs[..4], 2e-4, &ours, &want);
+        let ours = |is_gated: bool, i: &[T]| {
+            let (norm, residual) = (by_batch(i), Some(i[4].clone()));
+            convolved(i, None, options(), Then { norm, residual, clip, is_gated, ..Then::default() })
+        };
+        let want = |i: &[T]| clipped(B::float_add(measured(i), i[4].clone()));
+        let name = "convolution, batch norm by the batch, sum and clipping";
+        check(name, &inputs, 2e-4, &|i| ours(false, i), &want);
+        let gated = |i: &[T]| {
+            let then = Then { gate: clip, ..Then::default() };
+            convolved(&[ours(true, i), i[1].clone()], None, options(), then)
+        };
+        let twice = |i: &[T]| B::conv2d(want(i), i[1].clone(), None, options());
+        check("a batch norm gated by the next convolution", &inputs, 5e-4, &gated, &twice);
         let inputs = [0, 1, 2, 4].map(|i| inputs[i].clone());
         let ours = |i: &[T]| {
             let then = Then { residual: Some(i[3].clone()), clip, ..Then::default() };
@@ -156,8 +178,8 @@ fn batch_norm_is_burns() {
     for x in [random(&shape, 1), image(shape, 1)] {
         let inputs = [x, affine[0].clone(), affine[1].clone(), image(shape, 4)];
         let ours = |i: &[T], then: Then| {
-            let [y, ..] = batch_norm_train(i[0].clone(), i[1].clone(), i[2].clone(), 1e-3, then);
-            y
+            let params = [1, 2, 1, 2].map(|p: usize| i[p].clone());
+            batch_norm(i[0].clone(), Norm { params, eps: 1e-3, by_batch: true }, then).0
         };
         check("batch norm", &inputs[..3], 1e-4, &|i| ours(i, Then::default()), &norm);
         let clip = Some([0.0, f64::INFINITY]);
@@ -176,7 +198,7 @@ fn batch_norm_by_given_statistics_is_burns() {
     let params = |i: &[T]| [i[1].clone(), i[2].clone(), mean.clone(), variance.clone()];
     let ours = |i: &[T]| {
         let then = Then { clip: Some([-1.0, 1.0]), ..Then::default() };
-        batch_norm_given(i[0].clone(), GivenNorm { params: params(i), eps: 1e-3 }, then)
+        batch_norm(i[0].clone(), Norm { params: params(i), eps: 1e-3, by_batch: false }, then).0
     };
     let burns = |i: &[T]| {
         let y = normalised(i[0].clone(), params(i).each_ref());
@@ -239,7 +261,7 @@ fn bf16_rounds_factors_alone() {
     let options = || ConvOptions { stride: [1; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups: 1 };
     let product = |i: &[T], operands| linear(i[0].clone(), i[1].clone(), i.get(2).cloned(), operands);
     let convolution = |i: &[T], operands| {
-        conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), operands, Then::default())
+        conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), operands, Then::default()).0
     };
     type Op<'a> = &'a dyn Fn(&[T], Operands) -> T;
     let cases: [(Op<'_>, [T; 3]); 2] = [

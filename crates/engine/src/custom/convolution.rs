@@ -1,22 +1,24 @@
 //! Convolution, with what follows it.  Ours where it is dense or depthwise.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use burn_backend::ops::{ConvOptions, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::batch_norm::{Folded, Statistics};
+use headstart_kernels::batch_norm::{BatchNorm, Folded, Statistics, statistics};
 use headstart_kernels::channels_last::training as kernel;
 use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Window, columns};
 
-use super::batch_norm::{GivenNorm, Then, as_f32, floats};
+use super::batch_norm::{Measured, Norm, Then, as_f32, floats, measured};
 use super::memory::keep;
 use super::operator::{Operator, is_ours, made, made_to_last, run, slice, slice_mut, tensor};
 use crate::tensor::T;
 
-/// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`.  Depthwise convolutions are not rounded.
+/// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`; with what a batch norm behind it measured, if it goes by the
+/// batch.  Depthwise convolutions are not rounded.
 pub(crate) fn conv2d(
     x: T,
     weight: T,
@@ -24,7 +26,7 @@ pub(crate) fn conv2d(
     options: ConvOptions<2>,
     operands: Operands,
     then: Then,
-) -> T {
+) -> (T, Option<Measured>) {
     let [out, per_group, ..] = weight.shape().dims::<4>();
     let is_depthwise = options.groups == out && per_group == 1;
     let can = options.groups == 1 || is_depthwise && then.residual.is_none();
@@ -35,19 +37,32 @@ pub(crate) fn conv2d(
     let (clip, has_bias, has_residual) = (then.range(), bias.is_some(), then.residual.is_some());
     let (is_gated, gate) = (then.is_gated, then.gate.map(as_f32));
     let mut inputs = vec![x, weight];
-    let norm = then.norm.map(|GivenNorm { params: [gamma, beta, mean, variance], eps }| {
+    let found = Arc::new(OnceLock::new());
+    let norm = then.norm.map(|Norm { params: [gamma, beta, mean, variance], eps, by_batch }| {
         inputs.extend([gamma, beta]);
-        (Statistics { mean: floats(mean), variance: floats(variance) }, eps)
+        match by_batch {
+            true => (By::Batch(found.clone()), eps),
+            false => (By::Given(Statistics { mean: floats(mean), variance: floats(variance) }), eps),
+        }
     });
     inputs.extend(bias);
     inputs.extend(then.residual);
     let conv = Conv { options, operands, norm, has_bias, has_residual, clip, is_gated, gate };
-    match inputs.len() {
+    let y = match inputs.len() {
         2 => conv.run::<2>(inputs),
         3 => conv.run::<3>(inputs),
         4 => conv.run::<4>(inputs),
         _ => conv.run::<5>(inputs),
-    }
+    };
+    (y, found.get().map(measured))
+}
+
+/// The statistics of the batch norm behind a convolution.
+#[derive(Debug)]
+enum By {
+    Given(Statistics),
+    /// Measured in the forward pass.
+    Batch(Arc<OnceLock<Statistics>>),
 }
 
 /// Inputs are `x`, the weight, γ and β of the batch norm if there is one, the bias, the residual.
@@ -55,7 +70,7 @@ pub(crate) fn conv2d(
 struct Conv {
     options: ConvOptions<2>,
     operands: Operands,
-    norm: Option<(Statistics, f64)>,
+    norm: Option<(By, f64)>,
     has_bias: bool,
     has_residual: bool,
     clip: [f32; 2],
@@ -68,9 +83,17 @@ struct Conv {
 struct Saved {
     x: FlexTensor,
     weight: FlexTensor,
-    folded: Option<Folded>,
-    /// The result, if it was clipped and nobody else asks it what may pass.
+    norm: Option<SavedNorm>,
+    /// The result, if it was clipped and neither somebody else asks it what may pass, nor does `norm` know.
     y: Option<FlexTensor>,
+}
+
+/// What that of a batch norm needs.
+#[derive(Debug, Clone)]
+enum SavedNorm {
+    Folded(Folded),
+    /// By the batch: what the convolution made, γ and β.
+    Behind(BatchNorm, [FlexTensor; 3]),
 }
 
 impl<const N: usize> Operator<N> for Conv {
@@ -80,25 +103,55 @@ impl<const N: usize> Operator<N> for Conv {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("as many as run was given");
         let (x, weight) = (next(), next());
-        let folded = self.norm.as_ref().map(|(statistics, eps)| {
-            let (gamma, beta) = (next(), next());
-            Folded::new(statistics.clone(), *eps, [slice(&gamma), slice(&beta)])
-        });
+        let affine = self.norm.is_some().then(|| [next(), next()]);
         let bias = self.has_bias.then(&mut next);
         let residual = self.has_residual.then(&mut next);
-        let then = kernel::Then {
-            bias: folded.as_ref().map(Folded::bias).or(bias.as_ref().map(slice)),
-            residual: residual.as_ref().map(slice),
-            clip: self.clip,
-            ..kernel::Then::default()
+        let residual = residual.as_ref().map(slice);
+        let (y, norm) = match self.norm.as_ref().zip(affine) {
+            Some(((By::Batch(found), eps), [gamma, beta])) => {
+                let product = self.product(&x, weight.shape(), slice(&weight), &kernel::Then::default());
+                let statistics =
+                    found.get_or_init(|| statistics(slice(&product), gamma.shape().num_elements()));
+                let (statistics, eps, clip) = (statistics.clone(), *eps, self.clip);
+                let norm = BatchNorm { statistics, are_given: false, eps, clip };
+                let y = made(product.shape(), |y| {
+                    norm.forward(slice(&product), [slice(&gamma), slice(&beta)], residual, y);
+                });
+                (y, Some(SavedNorm::Behind(norm, [product, gamma, beta])))
+            }
+            Some(((By::Given(statistics), eps), [gamma, beta])) => {
+                let folded = Folded::new(statistics.clone(), *eps, [slice(&gamma), slice(&beta)]);
+                let then = self.then(Some(folded.bias()), residual);
+                let y = self.product(&x, weight.shape(), &folded.weight(slice(&weight)), &then);
+                (y, Some(SavedNorm::Folded(folded)))
+            }
+            None => {
+                let then = self.then(bias.as_ref().map(slice), residual);
+                (self.product(&x, weight.shape(), slice(&weight), &then), None)
+            }
         };
-        let y = self.product(&x, weight.shape(), &filters(folded.as_ref(), &weight), &then);
-        let saved = (self.is_clipped() && !self.is_gated).then(|| y.clone());
-        (y, Saved { x, weight, folded, y: saved })
+        let knows = matches!(norm, Some(SavedNorm::Behind(..))) && !self.has_residual;
+        let saved = (self.is_clipped() && !self.is_gated && !knows).then(|| y.clone());
+        (y, Saved { x, weight, norm, y: saved })
     }
 
     fn backward(self, saved: Saved, mut grad: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N] {
-        let Saved { x, weight, folded, y } = saved;
+        let Saved { x, weight, norm, y } = saved;
+        let mut gradients = [const { None }; N];
+        let folded = match norm {
+            Some(SavedNorm::Behind(norm, saved)) => {
+                let (residual, affine);
+                (grad, residual, affine) = self.backward_norm(&norm, saved, y, grad);
+                let [dx, dweight] =
+                    self.backward_product(x, weight.shape(), slice(&weight), &grad, [wanted[0], wanted[1]]);
+                keep(grad);
+                let made = [dx, dweight].into_iter().chain(affine.map(Some)).chain(residual.map(Some));
+                gradients.iter_mut().zip(made).for_each(|(to, made)| *to = made);
+                return gradients;
+            }
+            Some(SavedNorm::Folded(folded)) => Some(folded),
+            None => None,
+        };
         let [.., out] = grad.shape().dims::<4>();
         // For a bias, and for γ, of which the weight's gradient alone does not know the mean's part.
         let asked = wanted[2..N - usize::from(self.has_residual)].contains(&true) || folded.is_some();
@@ -111,31 +164,18 @@ impl<const N: usize> Operator<N> for Conv {
             None if asked => columns::sums(slice(&grad), out),
             None => Vec::new(),
         };
-        let d = self.window(&x, &weight.shape());
-        let mut gradients = [const { None }; N];
-        if wanted[1] || folded.is_some() && wanted[2] {
-            let mut dweight =
-                made_to_last(weight.shape(), |dw| self.backward_weight(&d, slice(&x), slice(&grad), dw));
-            if let Some(folded) = &folded {
-                let dgamma = folded.gradients(slice(&weight), slice_mut(&mut dweight), &sums);
-                gradients[2] = Some(tensor(dgamma, Shape::new([out])));
-            }
-            gradients[1] = Some(dweight);
+        let filters = match &folded {
+            Some(folded) => Cow::Owned(folded.weight(slice(&weight))),
+            None => Cow::Borrowed(slice(&weight)),
+        };
+        let wants_weight = wanted[1] || folded.is_some() && wanted[2];
+        let [dx, mut dweight] =
+            self.backward_product(x, weight.shape(), &filters, &grad, [wanted[0], wants_weight]);
+        if let (Some(folded), Some(dweight)) = (&folded, &mut dweight) {
+            let dgamma = folded.gradients(slice(&weight), slice_mut(dweight), &sums);
+            gradients[2] = Some(tensor(dgamma, Shape::new([out])));
         }
-        if wanted[0] {
-            let (filters, grad) = (filters(folded.as_ref(), &weight), slice(&grad));
-            let mut dx = x;
-            if self.gate.is_none() {
-                let shape = dx.shape();
-                // Nobody reads it any more: its memory may serve for its gradient.
-                keep(dx);
-                dx = made(shape, |_| ());
-            }
-            self.backward_data(&d, &filters, grad, slice_mut(&mut dx));
-            gradients[0] = Some(dx);
-        } else {
-            keep(x);
-        }
+        (gradients[0], gradients[1]) = (dx, dweight);
         if !sums.is_empty() && (self.has_bias || folded.is_some()) {
             gradients[2 + usize::from(folded.is_some())] = Some(tensor(sums, Shape::new([out])));
         }
@@ -155,14 +195,6 @@ impl<const N: usize> Operator<N> for Conv {
     }
 }
 
-/// The weight, scaled if a batch norm is folded into it.
-fn filters<'a>(folded: Option<&Folded>, weight: &'a FlexTensor) -> Cow<'a, [f32]> {
-    match folded {
-        Some(folded) => Cow::Owned(folded.weight(slice(weight))),
-        None => Cow::Borrowed(slice(weight)),
-    }
-}
-
 impl Conv {
     fn run<const N: usize>(self, inputs: Vec<T>) -> T {
         run(self, <[T; N]>::try_from(inputs).expect("so many were counted"))
@@ -174,6 +206,62 @@ impl Conv {
 
     fn is_depthwise(&self) -> bool {
         self.options.groups > 1
+    }
+
+    fn then<'a>(&self, bias: Option<&'a [f32]>, residual: Option<&'a [f32]>) -> kernel::Then<'a> {
+        kernel::Then { bias, residual, clip: self.clip, ..kernel::Then::default() }
+    }
+
+    /// Through a batch norm by the batch and what follows it: the gradient of what the convolution made, that of the residual, and those
+    /// of γ and β.
+    fn backward_norm(
+        &self,
+        norm: &BatchNorm,
+        [x, gamma, beta]: [FlexTensor; 3],
+        y: Option<FlexTensor>,
+        mut grad: FlexTensor,
+    ) -> (FlexTensor, Option<FlexTensor>, [FlexTensor; 2]) {
+        let (dx, residual, affine) = if self.has_residual {
+            let mut affine = [const { Vec::new() }; 2];
+            let dx = made(x.shape(), |dx| {
+                let (y, grad) = (y.as_ref().map(slice), slice_mut(&mut grad));
+                affine = norm.backward_residual(slice(&x), y, slice(&gamma), grad, dx);
+            });
+            (dx, Some(grad), affine)
+        } else {
+            let affine = norm.backward(slice(&x), [slice(&gamma), slice(&beta)], slice_mut(&mut grad));
+            (grad, None, affine)
+        };
+        keep(x);
+        y.into_iter().for_each(keep);
+        (dx, residual, affine.map(|values| tensor(values, gamma.shape())))
+    }
+
+    /// Gradients of `x`, whose memory it may take, and of the filters from that of their product.
+    fn backward_product(
+        &self,
+        x: FlexTensor,
+        shape: Shape,
+        filters: &[f32],
+        grad: &FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let (d, grad) = (self.window(&x, &shape), slice(grad));
+        let dweight =
+            wanted[1].then(|| made_to_last(shape, |dw| self.backward_weight(&d, slice(&x), grad, dw)));
+        if !wanted[0] {
+            keep(x);
+            return [None, dweight];
+        }
+        let mut dx = x;
+        if self.gate.is_none() {
+            let shape = dx.shape();
+            // Nobody reads it any more: its memory may serve for its gradient.
+            keep(dx);
+            dx = made(shape, |_| ());
+        }
+        self.backward_data(&d, filters, grad, slice_mut(&mut dx));
+        [Some(dx), dweight]
     }
 
     fn product(&self, x: &FlexTensor, shape: Shape, weight: &[f32], then: &kernel::Then<'_>) -> FlexTensor {

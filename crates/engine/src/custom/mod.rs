@@ -29,7 +29,7 @@ pub(crate) use activation::{activation_of, clip, gelu, relu, silu};
 pub(crate) use adamw::adamw;
 pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};
-pub(crate) use batch_norm::{GivenNorm, Then, batch_norm_given, batch_norm_train};
+pub(crate) use batch_norm::{Measured, Norm, Then, batch_norm};
 pub(crate) use convolution::conv2d;
 pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;

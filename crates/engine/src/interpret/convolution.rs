@@ -6,10 +6,10 @@ use headstart_graph::{PadMode, Padding};
 use headstart_kernels::gemm::Operands;
 
 use super::structure::pad;
-use crate::custom::{self, Then};
+use crate::custom::{self, Measured, Then};
 use crate::tensor::{T, dims, reshape, slice};
 
-/// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]`, and what follows it.
+/// Convolution of `x [n, c, h, w]` with `weight [out, c/groups, kh, kw]`, and what follows it; with what a batch norm measured.
 pub(super) fn conv2d(
     [x, weight]: [T; 2],
     bias: Option<T>,
@@ -18,7 +18,7 @@ pub(super) fn conv2d(
     groups: usize,
     operands: Operands,
     then: Then,
-) -> T {
+) -> (T, Option<Measured>) {
     let (size, w) = (dims(&x), dims(&weight));
     let [top, left, bottom, right] = padding.resolve([size[2], size[3]], [w[2], w[3]], stride, dilation);
     let options = ConvOptions { stride, padding: [(top, bottom), (left, right)], dilation, groups };
@@ -51,7 +51,7 @@ pub(super) fn conv_nd(
             groups: w.groups,
         };
         let (x, weight) = (as_rows(x), as_rows(weight));
-        let result = custom::conv2d(x, weight, bias, options, operands, Then::default());
+        let (result, _) = custom::conv2d(x, weight, bias, options, operands, Then::default());
         return Ok(without_rows(result));
     }
     let pads: Vec<[usize; 2]> = [[0, 0], [0, 0]].iter().chain(w.padding).copied().collect();

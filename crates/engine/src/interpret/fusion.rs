@@ -29,10 +29,10 @@ pub(crate) struct Follows {
 }
 
 impl Fusion {
-    /// A sum joins the later of the two nodes whose results it adds, an activation what it alone reads, and, if its statistics
-    /// are given, a batch norm the convolution before it.  Where one convolution alone reads what another clips, its gradient
+    /// A sum joins the later of the two nodes whose results it adds, an activation what it alone reads, and a batch norm the
+    /// convolution before it.  Where one convolution alone reads what another clips, its gradient
     /// takes the place of what it read, which says what may pass: neither is a pass over memory of its own.
-    pub(crate) fn of(graph: &Graph, norms_are_given: bool) -> Self {
+    pub(crate) fn of(graph: &Graph) -> Self {
         let (nodes, readers) = (graph.nodes(), Readers::of(graph));
         let reader = |id: ValueId| readers.only(id);
         let producer: HashMap<ValueId, usize> =
@@ -42,7 +42,7 @@ impl Fusion {
             let Some(can) = Can::of(graph, i).filter(|_| fusion.done(i).is_none()) else { continue };
             let (mut follows, mut value) = (Follows::default(), node.output);
             if let Some(norm) = reader(value)
-                && (norms_are_given && can.fold && matches!(nodes[norm].op, Op::BatchNorm { .. }))
+                && (can.fold && matches!(nodes[norm].op, Op::BatchNorm { .. }))
                 && nodes[norm].inputs[0] == value
             {
                 follows.norm = Some(norm);

@@ -23,9 +23,9 @@ use headstart_core::Rng;
 use headstart_graph::Op;
 use headstart_kernels::gemm::Operands;
 
-pub(crate) use norm::l2_normalize;
+pub(crate) use norm::{l2_normalize, note};
 
-use crate::custom::{self, Then};
+use crate::custom::{self, Measured, Norm, Then};
 use crate::tensor::{T, dims, permute, scale};
 
 /// Inference, or training with its source of random masks.
@@ -91,29 +91,35 @@ impl Inputs {
 }
 
 /// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have
-/// shapes that it takes; and, if it is a convolution or a batch norm, what follows it.  The error is a reason without a place.
+/// shapes that it takes; and, if it is a convolution or a batch norm, what follows it.  With the result comes what a batch norm measured;
+/// the error is a reason without a place.
 pub(crate) fn apply(
-    node_idx: usize,
     op: &Op,
     inputs: Vec<T>,
     mode: &mut Mode<'_>,
     operands: Operands,
     then: Then,
     device: &DispatchDevice,
-) -> Result<T, String> {
-    let mut x = Inputs(inputs.into_iter());
-    Ok(match op {
+) -> Result<(T, Option<Measured>), String> {
+    let (mut x, mut measured) = (Inputs(inputs.into_iter()), None);
+    let made = match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
             let (factors, steps) = ([x.take(), x.take()], [*stride, *dilation]);
-            convolution::conv2d(factors, x.optional(), steps, *padding, *groups, operands, then)
+            let made;
+            (made, measured) =
+                convolution::conv2d(factors, x.optional(), steps, *padding, *groups, operands, then);
+            made
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());
             custom::linear(input, weight, x.optional(), operands)
         }
-        Op::BatchNorm { eps, momentum } => {
-            let (input, parameters) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
-            norm::batch_norm(node_idx, input, parameters, [*eps, *momentum], mode, then)
+        Op::BatchNorm { eps, .. } => {
+            let (input, params) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
+            let made;
+            (made, measured) =
+                custom::batch_norm(input, Norm { params, eps: *eps, by_batch: mode.measures() }, then);
+            made
         }
         Op::LayerNorm { eps } => custom::layer_norm(x.take(), x.take(), x.take(), *eps),
         Op::Relu => custom::relu(x.take()),
@@ -195,5 +201,6 @@ pub(crate) fn apply(
             resize::resize(x.take(), axes, sizes, *interpolation, *coordinates, device)
         }
         Op::Recurrent { cell, direction } => recurrent::recurrent(x.all(), *cell, *direction),
-    })
+    };
+    Ok((made, measured))
 }

@@ -5,28 +5,22 @@ use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 
 use super::{BatchStatistics, Mode};
-use crate::custom::{self, GivenNorm, Then};
+use crate::custom::Measured;
 use crate::tensor::{T, dims, reshape, scale};
 
-/// Batch norm by running statistics, or in training, if its policy says so, by the batch's; and what follows it.
-pub(super) fn batch_norm(
+/// Notes what a batch norm measured of what it made.
+pub(crate) fn note(
     node_idx: usize,
-    x: T,
-    [weight, bias, mean, variance]: [T; 4],
-    [eps, momentum]: [f64; 2],
+    momentum: f64,
+    made: &T,
+    [mean, variance]: Measured,
     mode: &mut Mode<'_>,
-    then: Then,
-) -> T {
-    let Mode::Training { statistics: Some(statistics), .. } = mode else {
-        let norm = GivenNorm { params: [weight, bias, mean, variance], eps };
-        return custom::batch_norm_given(x, norm, then);
-    };
-    let shape = dims(&x);
+) {
+    let Mode::Training { statistics: Some(statistics), .. } = mode else { return };
+    let shape = dims(made);
     let n = (shape.iter().product::<usize>() / shape[1]) as f64;
-    let [output, mean, variance] = custom::batch_norm_train(x, weight, bias, eps, then);
     let variance = scale(variance, n / (n - 1.0).max(1.0));
     statistics.push(BatchStatistics { node_idx, mean, variance, momentum });
-    output
 }
 
 /// Divides by the Euclidean norm along the last axis.

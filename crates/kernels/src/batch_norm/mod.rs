@@ -155,11 +155,12 @@ impl BatchNorm {
         made
     }
 
-    /// With a residual, whose gradient `grad` becomes: what clipping lets pass, by the result `y`.  Writes `dx`; `dγ` and `dβ` are
-    /// returned.
+    /// With a residual, whose gradient `grad` becomes: what clipping lets pass, by the result `y`, or all of it where nothing was
+    /// clipped or `grad` is that already.  Writes `dx`; `dγ` and `dβ` are returned.
     pub fn backward_residual(
         &self,
-        [x, y]: [&[f32]; 2],
+        x: &[f32],
+        y: Option<&[f32]>,
         gamma: &[f32],
         grad: &mut [f32],
         dx: &mut [f32],
@@ -168,13 +169,14 @@ impl BatchNorm {
         let mean = repeat(&self.statistics.mean);
         let parts: Vec<_> = x
             .par_chunks(task)
-            .zip(y.par_chunks(task))
             .zip(grad.par_chunks_mut(task))
-            .map(|((x, y), grad)| {
+            .enumerate()
+            .map(|(i, (x, grad))| {
                 let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
-                let blocks = x.chunks(block(c)).zip(y.chunks(block(c))).zip(grad.chunks_mut(block(c)));
-                for ((x, y), grad) in blocks {
-                    clip::backward_here(y, self.clip, grad);
+                for (j, (x, grad)) in x.chunks(block(c)).zip(grad.chunks_mut(block(c))).enumerate() {
+                    if let Some(y) = y {
+                        clip::backward_here(&y[i * task + j * block(c)..][..grad.len()], self.clip, grad);
+                    }
                     add_sums(&mut sums, [x, grad], [&mean; 3], |x, g, [mean, ..]| [g, g * (x - mean)]);
                 }
                 sums
@@ -299,7 +301,7 @@ mod tests {
                         }
                         Some(_) => {
                             let mut dx = vec![f32::NAN; x.len()];
-                            let made = norm.backward_residual([&x, &y], &gamma, &mut grad, &mut dx);
+                            let made = norm.backward_residual(&x, Some(&y), &gamma, &mut grad, &mut dx);
                             assert!(close(&grad, &g_want, 0.0), "dr of {shape:?}");
                             (dx, made)
                         }

@@ -12,7 +12,7 @@ const LANES: usize = 16;
 
 /// Whether the machine has `vdpbf16ps`.
 pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bf16")
+    is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vl")
 }
 
 /// Rows `2p` and `2p + 1` of a panel become row `p` of pairs.
@@ -25,6 +25,74 @@ fn pair(panel: &mut [f32], width: usize) {
             _ => pair_wide(panel),
         }
     }
+}
+
+/// Pairs of `k` rows of the first `n` numbers, rows `step` apart: as packing and [`pair`] make them, without the way through
+/// memory.  Whether there is a quick way.
+pub(super) fn pack(from: &[f32], step: usize, [k, n]: [usize; 2], width: usize, to: &mut [f32]) -> bool {
+    if width == MR && n < MR {
+        return false;
+    }
+    assert!((k - 1) * step + n <= from.len() && k.div_ceil(2) * width <= to.len(), "rows of a panel");
+    // SAFETY: only asked where the machine has the instructions; rows lie in their slices, as was just checked.
+    unsafe {
+        match width {
+            MR => pack_narrow(from.as_ptr(), step, k, to.as_mut_ptr()),
+            _ => pack_wide(from.as_ptr(), step, [k, n], to.as_mut_ptr()),
+        }
+    }
+    true
+}
+
+/// # Safety
+/// `k` rows of 8 lie at `from`, and half as many can be written at `to`; the machine has AVX-512 F, VL and BF16.
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+unsafe fn pack_narrow(from: *const f32, step: usize, k: usize, to: *mut f32) {
+    for p in 0..k.div_ceil(2) {
+        // SAFETY: by the caller; vectors of bf16 and of integers have no invalid patterns.
+        unsafe {
+            let even = _mm256_loadu_ps(from.add(2 * p * step));
+            let odd = if 2 * p + 1 < k {
+                _mm256_loadu_ps(from.add((2 * p + 1) * step))
+            } else {
+                _mm256_setzero_ps()
+            };
+            let rounded = |v| std::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(v));
+            let (even, odd) = (rounded(even), rounded(odd));
+            let pairs = _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
+            _mm256_storeu_si256(to.add(p * MR).cast(), pairs);
+        }
+    }
+}
+
+/// # Safety
+/// `k` rows of `n` numbers lie at `from`, and half as many of 48 can be written at `to`; the machine has AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn pack_wide(from: *const f32, step: usize, [k, n]: [usize; 2], to: *mut f32) {
+    for p in 0..k.div_ceil(2) {
+        for v in (0..n).step_by(LANES) {
+            let inside = 0xffff >> (LANES - LANES.min(n - v));
+            // SAFETY: by the caller; what lies outside is not read.
+            unsafe {
+                let even = _mm512_maskz_loadu_ps(inside, from.add(2 * p * step + v));
+                let last = 2 * p + 1 == k;
+                let odd = from.wrapping_add((2 * p + 1) * step + v);
+                let odd = _mm512_maskz_loadu_ps(if last { 0 } else { inside }, odd);
+                _mm512_storeu_si512(to.add(p * NR + v).cast(), side_by_side(even, odd));
+            }
+        }
+    }
+}
+
+/// Two vectors in bf16, a number of each in every lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn side_by_side(even: __m512, odd: __m512) -> __m512i {
+    let bits = |v| {
+        // SAFETY: vectors of bf16 and of integers have no invalid patterns.
+        _mm512_cvtepu16_epi32(unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) })
+    };
+    _mm512_or_si512(bits(even), _mm512_slli_epi32::<16>(bits(odd)))
 }
 
 /// Rows of 8: two of them fill a vector.
@@ -52,11 +120,8 @@ unsafe fn pair_wide(panel: &mut [f32]) {
         for v in (0..NR).step_by(LANES) {
             // SAFETY: as above.
             unsafe {
-                let bits = |row: usize| {
-                    let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(at.add(row * NR + v)));
-                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
-                };
-                let pairs = _mm512_or_si512(bits(2 * p), _mm512_slli_epi32::<16>(bits(2 * p + 1)));
+                let row = |row: usize| _mm512_loadu_ps(at.add(row * NR + v));
+                let pairs = side_by_side(row(2 * p), row(2 * p + 1));
                 _mm512_storeu_si512(at.add(p * NR + v).cast(), pairs);
             }
         }

@@ -49,21 +49,20 @@ pub(super) unsafe fn compute(
             let len = slice.len();
             // Groups of steps, the last filled with zeros.
             let padded = len.next_multiple_of(kernel.group);
-            let prepare = |panel: &mut [f32], width: usize| {
-                if let Some(prepare) = kernel.prepare {
-                    panel[len * width..padded * width].fill(0.0);
-                    prepare(&mut panel[..padded * width], width);
-                }
-            };
             for (j, panel) in b.chunks_mut((kernel.nr * padded).max(1)).take(n_panels).enumerate() {
                 let first = cols.start + j * kernel.nr;
-                right.pack(first, kernel.nr.min(cols.end - first), slice.clone(), kernel.nr, panel);
-                prepare(panel, kernel.nr);
+                pack(
+                    kernel,
+                    right,
+                    first..(first + kernel.nr).min(cols.end),
+                    slice.clone(),
+                    kernel.nr,
+                    panel,
+                );
             }
             for i in rows.clone().step_by(kernel.mr) {
                 let n_rows = kernel.mr.min(rows.end - i);
-                left.pack(i, n_rows, slice.clone(), kernel.mr, a);
-                prepare(a, kernel.mr);
+                pack(kernel, left, i..i + n_rows, slice.clone(), kernel.mr, a);
                 let row = (i - rows.start) * row_stride;
                 for j in 0..n_panels {
                     let col = j * kernel.nr;
@@ -100,6 +99,27 @@ pub(super) unsafe fn compute(
             }
         }
     });
+}
+
+/// Lays some lines out as a kernel reads them.
+fn pack(
+    kernel: &Kernel,
+    lines: &impl Lines,
+    some: Range<usize>,
+    k: Range<usize>,
+    width: usize,
+    panel: &mut [f32],
+) {
+    if kernel.group == 2 && lines.pack_pairs(some.start, some.len(), k.clone(), width, panel) {
+        return;
+    }
+    let len = k.len();
+    lines.pack(some.start, some.len(), k, width, panel);
+    if let Some(prepare) = kernel.prepare {
+        let padded = len.next_multiple_of(kernel.group);
+        panel[len * width..padded * width].fill(0.0);
+        prepare(&mut panel[..padded * width], width);
+    }
 }
 
 /// A line of cache.

@@ -9,6 +9,12 @@ pub(crate) trait Lines: Sync {
     /// Writes steps `k` of `n` lines from `first` on as `to [k.len(), width]`.  The `width − n` lines that there are not may
     /// hold anything: kernels do not read them.
     fn pack(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]);
+
+    /// Writes pairs of steps in bf16 right away, `to [k.len()/2, width]`, a last one alone beside 0, if that is quicker; whether it
+    /// did.  Only asked where the machine multiplies pairs.
+    fn pack_pairs(&self, _first: usize, _n: usize, _k: Range<usize>, _width: usize, _to: &mut [f32]) -> bool {
+        false
+    }
 }
 
 /// Lines in a slice: step `p` of line `i` is at `i·line + p·step`.
@@ -48,6 +54,19 @@ impl Lines for Strided<'_> {
                 }
             }
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn pack_pairs(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]) -> bool {
+        let lie_side_by_side = self.line == 1 && n > 0 && !k.is_empty();
+        lie_side_by_side
+            && super::bf16::pack(
+                &self.data[first + k.start * self.step..],
+                self.step,
+                [k.len(), n],
+                width,
+                to,
+            )
     }
 }
 

@@ -45,14 +45,21 @@ pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], 
     let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
     let (positions, lines) = (d.n * oh * ow, d.c * d.taps());
     let parts = if dw.len() > SMALL { 1 } else { (positions / POSITIONS).clamp(1, PARTS) };
+    // What is read at a position is the pixel itself.
+    let is_pixel = reads.is_in_place() && d.stride == [1, 1] && d.size == [oh, ow];
     let sum = |part: usize, to: &mut [f32], in_parallel: bool| {
         let range = part * positions / parts..(part + 1) * positions / parts;
         let left = Strided { data: &grad[range.start * o..], line: 1, step: o };
-        let right = Patches { reads: &reads, first: range.start };
-        let (size, to) = ([o, lines, range.len()], Shared::new(to));
+        let (size, to, nothing) = ([o, lines, range.len()], Shared::new(to), Epilogue::default());
         // SAFETY: `to` is [o, lines], and this product alone writes it.
         unsafe {
-            product(operands, &left, &right, size, to, lines, false, &Epilogue::default(), in_parallel);
+            if is_pixel {
+                let right = Strided { data: &x[range.start * d.c..], line: 1, step: d.c };
+                product(operands, &left, &right, size, to, lines, false, &nothing, in_parallel);
+            } else {
+                let right = Patches { reads: &reads, first: range.start };
+                product(operands, &left, &right, size, to, lines, false, &nothing, in_parallel);
+            }
         }
     };
     if parts == 1 && d.taps() == 1 {

@@ -195,7 +195,7 @@ impl Block<'_> {
 
 impl<'a> Reads<'a> {
     /// Whether what is read at a position is one run of the image.
-    fn is_in_place(&self) -> bool {
+    pub(super) fn is_in_place(&self) -> bool {
         let inside = |i: usize| (self.grid[i] - 1) * self.step[i] < self.images.size[i];
         matches!(self.runs, [Run { at: [0, 0], len: 1 }]) && inside(0) && inside(1)
     }
