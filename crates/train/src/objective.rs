@@ -4,8 +4,7 @@
 use std::ops::Range;
 
 use headstart_core::{Scaling, Targets};
-use headstart_kernels::channels_last::Linear;
-use headstart_kernels::gemm::{Matrix, gemm_here};
+use headstart_kernels::channels_last::{Linear, transposed_product};
 use headstart_kernels::{Activation, Precision};
 use rayon::prelude::*;
 
@@ -173,8 +172,7 @@ impl<'a> Objective<'a> {
                     z[c] = residual as f32;
                 }
             }
-            let (x, r) = (Matrix::new(self.features(block), [n, d], d), Matrix::new(logits, [n, k], k));
-            gemm_here(r.transpose(), x, &mut product, d, false);
+            transposed_product(logits, self.features(block), n, &mut product);
             for (sum, v) in part.gradient.iter_mut().zip(&product) {
                 *sum += f64::from(*v);
             }

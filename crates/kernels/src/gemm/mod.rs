@@ -107,13 +107,6 @@ pub fn gemm_of(
     gemm_on(&operands.kernel(), a, b, dst, row_stride, add, epilogue);
 }
 
-/// As [`gemm`], on the caller's thread alone: for a task among many.
-pub fn gemm_here(a: Matrix<'_>, b: Matrix<'_>, dst: &mut [f32], row_stride: usize, add: bool) {
-    check(a, b, dst, row_stride);
-    // SAFETY: the result lies in `dst`.
-    unsafe { serial(a, b, dst.as_mut_ptr(), row_stride, add, &Epilogue::default()) };
-}
-
 /// Panics unless sizes fit each other, and the result its slice.
 fn check(a: Matrix<'_>, b: Matrix<'_>, dst: &[f32], row_stride: usize) {
     let ([m, k], [k_b, n]) = (a.size(), b.size());

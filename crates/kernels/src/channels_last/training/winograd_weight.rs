@@ -15,8 +15,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::tile::{self, Multiply, ROWS_MAX, VECTORS_MAX, rows};
-use super::super::vector::{Vector, by_isa, lanes};
+use super::super::outer::multiply;
+use super::super::tile::VECTORS_MAX;
+use super::super::vector::lanes;
 use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, spread_second, transform, transform_second};
 use super::super::with_buffer;
 use super::Then;
@@ -105,7 +106,7 @@ impl Sums<'_> {
                         let b = &inner[position * BLOCK * self.pitches[0]..];
                         let a = &outer[position * BLOCK * self.pitches[1]..];
                         let to = &mut sums[position * o * width..][..o * width];
-                        self.multiply(
+                        multiply(
                             [a, b],
                             [self.pitches[1], self.pitches[0]],
                             n,
@@ -113,6 +114,7 @@ impl Sums<'_> {
                             to,
                             width,
                             start > range.start,
+                            self.in_pairs,
                         );
                     }
                 }
@@ -158,7 +160,16 @@ impl Sums<'_> {
                     let a = &outer[position * n_rows * self.pitches[1] + first_o..];
                     let b = &inner[position * n_rows * self.pitches[0] + first_c..];
                     let to = &mut sums[position * FILTERS * width..][..FILTERS * width];
-                    self.multiply([a, b], [self.pitches[1], self.pitches[0]], n_rows, size, to, width, false);
+                    multiply(
+                        [a, b],
+                        [self.pitches[1], self.pitches[0]],
+                        n_rows,
+                        size,
+                        to,
+                        width,
+                        false,
+                        self.in_pairs,
+                    );
                 }
                 for filter in 0..size[0] {
                     // SAFETY: the filters and channels of this task alone.
@@ -205,144 +216,6 @@ impl Sums<'_> {
                 self.tiles.zeros.as_ptr()
             }
         })
-    }
-
-    /// `to [m, n] = aᵀ·b`, or `to += aᵀ·b`, of `a [k, m]` and `b [k, n]`; rows of the three lie `pitches` and `width` apart.
-    #[expect(clippy::too_many_arguments, reason = "two factors and a product")]
-    fn multiply(
-        &self,
-        [a, b]: [&[f32]; 2],
-        pitches: [usize; 2],
-        k: usize,
-        [m, n]: [usize; 2],
-        to: &mut [f32],
-        width: usize,
-        add: bool,
-    ) {
-        let isa = Isa::best();
-        let lanes = lanes(isa);
-        assert!(a.len() >= (k - 1) * pitches[0] + m && to.len() >= (m - 1) * width + n, "rows of a product");
-        assert!(b.len() >= (k - 1) * pitches[1] + n, "rows of the right factor");
-        for j in (0..n).step_by(VECTORS_MAX * lanes) {
-            let cols = (n - j).min(VECTORS_MAX * lanes);
-            for i in (0..m).step_by(rows(isa)) {
-                let tile = OuterTile {
-                    a: &a[i..],
-                    b: &b[j..],
-                    pitches,
-                    k,
-                    rows: rows(isa).min(m - i),
-                    cols,
-                    to: to[i * width + j..].as_mut_ptr(),
-                    width,
-                    add,
-                };
-                // SAFETY: rows and columns lie in the three slices, as was just checked; where they hold pairs, the machine has
-                // the instructions for them.
-                unsafe { if self.in_pairs { sum_outer_pairs(isa, &tile) } else { sum_outer(isa, &tile) } };
-            }
-        }
-    }
-}
-
-/// A tile of a sum of outer products.
-pub(super) struct OuterTile<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    pitches: [usize; 2],
-    k: usize,
-    rows: usize,
-    cols: usize,
-    to: *mut f32,
-    width: usize,
-    add: bool,
-}
-
-by_isa! {
-    /// Computes a tile.
-    ///
-    /// # Safety
-    /// `k` rows of the factors lie in their slices, and the tile's rows can be written; the machine has the instructions.
-    sum_outer with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => outer_any::<tile::Floats>(
-        t: &OuterTile<'_>)
-}
-
-by_isa! {
-    /// Computes a tile of pairs.
-    ///
-    /// # Safety
-    /// As [`sum_outer`].
-    sum_outer_pairs with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => outer_any::<tile::Pairs>(
-        t: &OuterTile<'_>)
-}
-
-#[inline(always)]
-unsafe fn outer_any<V: Vector, M: Multiply>(t: &OuterTile<'_>) {
-    // SAFETY: by the caller.
-    unsafe {
-        match t.cols.div_ceil(V::LANES) {
-            1 => outer_of_width::<V, M, 1>(t),
-            2 => outer_of_width::<V, M, 2>(t),
-            _ => outer_of_width::<V, M, 3>(t),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn outer_of_width<V: Vector, M: Multiply, const N: usize>(t: &OuterTile<'_>) {
-    // SAFETY: by the caller.
-    unsafe {
-        match t.rows {
-            ROWS_MAX => outer_of_size::<V, M, N, ROWS_MAX>(t),
-            4 => outer_of_size::<V, M, N, 4>(t),
-            // Few: one after the other.
-            n => (0..n).for_each(|i| {
-                let (a, to) = (&t.a[i..], t.to.add(i * t.width));
-                outer_of_size::<V, M, N, 1>(&OuterTile { a, to, rows: 1, ..*t });
-            }),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn outer_of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &OuterTile<'_>) {
-    // SAFETY: by the caller.
-    unsafe {
-        let last = t.cols - (N - 1) * V::LANES;
-        let mut sums = [[V::splat(0.0); N]; R];
-        let (mut a, mut b) = (t.a.as_ptr(), t.b.as_ptr());
-        for _ in 0..t.k {
-            let mut right = [V::splat(0.0); N];
-            for (v, right) in right.iter_mut().enumerate() {
-                let at = b.add(v * V::LANES);
-                *right = if v + 1 == N && last < V::LANES { V::load_first(at, last) } else { V::load(at) };
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let left = V::splat(*a.add(r));
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = M::add(*sum, left, right);
-                }
-            }
-            a = a.wrapping_add(t.pitches[0]);
-            b = b.wrapping_add(t.pitches[1]);
-        }
-        // Once through memory: a loop over the sums themselves would keep them there from the start.
-        let mut done = [[std::mem::MaybeUninit::<V>::uninit(); N]; R];
-        for (done, sums) in done.iter_mut().zip(sums) {
-            done.iter_mut().zip(sums).for_each(|(done, sum)| {
-                done.write(sum);
-            });
-        }
-        for (r, done) in std::hint::black_box(&done).iter().enumerate() {
-            for (v, sum) in done.iter().enumerate() {
-                let n = if v + 1 == N { last } else { V::LANES };
-                let (mut sum, to) = (sum.assume_init(), t.to.add(r * t.width + v * V::LANES));
-                if t.add {
-                    sum = V::load_first(to, n).add(sum);
-                }
-                if n == V::LANES { sum.store(to) } else { sum.store_first(to, n) }
-            }
-        }
     }
 }
 
