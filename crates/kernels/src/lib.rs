@@ -17,6 +17,7 @@ pub mod embedding;
 pub mod gemm;
 mod lanes;
 pub mod layer_norm;
+mod number;
 pub mod peak;
 mod precision;
 pub mod scale;
@@ -27,6 +28,7 @@ mod window;
 
 pub use activation::Activation;
 pub use aligned::Floats;
+pub use number::{Bf16, Number};
 pub use precision::Precision;
 pub use simd::Isa;
 pub use window::Window;

@@ -10,7 +10,7 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::batch_norm::{BatchNorm, Folded, Statistics, statistics};
 use headstart_kernels::channels_last::training as kernel;
 use headstart_kernels::gemm::Operands;
-use headstart_kernels::{Window, columns};
+use headstart_kernels::{Bf16, Number, Window, columns};
 
 use super::batch_norm::{Measured, Norm, Then, as_f32, floats, measured};
 use super::memory::keep;
@@ -96,6 +96,22 @@ enum SavedNorm {
     Behind(BatchNorm, [FlexTensor; 3]),
 }
 
+/// An expression of what a convolution made for its batch norm, `len` numbers: where factors of products are bf16, so are they.
+macro_rules! with_numbers {
+    ($conv:ident, $t:expr, $len:expr, |$x:ident| $made:expr) => {
+        match kernel::makes_halves($conv.operands) {
+            true => {
+                let $x = Bf16::in_words(slice($t), $len);
+                $made
+            }
+            false => {
+                let $x = slice($t);
+                $made
+            }
+        }
+    };
+}
+
 impl<const N: usize> Operator<N> for Conv {
     type Saved = Saved;
 
@@ -109,13 +125,15 @@ impl<const N: usize> Operator<N> for Conv {
         let residual = residual.as_ref().map(slice);
         let (y, norm) = match self.norm.as_ref().zip(affine) {
             Some(((By::Batch(found), eps), [gamma, beta])) => {
-                let product = self.product(&x, weight.shape(), slice(&weight), &kernel::Then::default());
-                let statistics =
-                    found.get_or_init(|| statistics(slice(&product), gamma.shape().num_elements()));
-                let (statistics, eps, clip) = (statistics.clone(), *eps, self.clip);
+                let (product, shape) = self.product_alone(&x, &weight);
+                let len = shape.num_elements();
+                let channels = gamma.shape().num_elements();
+                let measure = || with_numbers!(self, &product, len, |x| statistics(x, channels));
+                let (statistics, eps, clip) = (found.get_or_init(measure).clone(), *eps, self.clip);
                 let norm = BatchNorm { statistics, are_given: false, eps, clip };
-                let y = made(product.shape(), |y| {
-                    norm.forward(slice(&product), [slice(&gamma), slice(&beta)], residual, y);
+                let affine = [slice(&gamma), slice(&beta)];
+                let y = made(shape, |y| {
+                    with_numbers!(self, &product, len, |x| norm.forward(x, affine, residual, y));
                 });
                 (y, Some(SavedNorm::Behind(norm, [product, gamma, beta])))
             }
@@ -221,15 +239,17 @@ impl Conv {
         y: Option<FlexTensor>,
         mut grad: FlexTensor,
     ) -> (FlexTensor, Option<FlexTensor>, [FlexTensor; 2]) {
+        let len = grad.shape().num_elements();
         let (dx, residual, affine) = if self.has_residual {
             let mut affine = [const { Vec::new() }; 2];
-            let dx = made(x.shape(), |dx| {
-                let (y, grad) = (y.as_ref().map(slice), slice_mut(&mut grad));
-                affine = norm.backward_residual(slice(&x), y, slice(&gamma), grad, dx);
+            let dx = made(grad.shape(), |dx| {
+                let (y, gamma, grad) = (y.as_ref().map(slice), slice(&gamma), slice_mut(&mut grad));
+                affine = with_numbers!(self, &x, len, |x| norm.backward_residual(x, y, gamma, grad, dx));
             });
             (dx, Some(grad), affine)
         } else {
-            let affine = norm.backward(slice(&x), [slice(&gamma), slice(&beta)], slice_mut(&mut grad));
+            let (affine, dx) = ([slice(&gamma), slice(&beta)], slice_mut(&mut grad));
+            let affine = with_numbers!(self, &x, len, |x| norm.backward(x, affine, dx));
             (grad, None, affine)
         };
         keep(x);
@@ -265,13 +285,43 @@ impl Conv {
     }
 
     fn product(&self, x: &FlexTensor, shape: Shape, weight: &[f32], then: &kernel::Then<'_>) -> FlexTensor {
-        let d = self.window(x, &shape);
-        let [oh, ow] = d.out();
-        let [out, ..] = shape.dims::<4>();
-        made(Shape::new([d.n, oh, ow, out]), |y| match self.is_depthwise() {
-            true => kernel::depthwise(&d, slice(x), weight, then, y),
-            false => kernel::forward(&d, self.operands, slice(x), weight, then, y),
-        })
+        let (d, made_of) = self.sizes(x, &shape);
+        made(made_of, |y| self.multiply(&d, slice(x), weight, then, y))
+    }
+
+    /// For a batch norm by the batch, which reads it as [`with_numbers`] has it; and the shape of the result.
+    fn product_alone(&self, x: &FlexTensor, weight: &FlexTensor) -> (FlexTensor, Shape) {
+        let (d, shape) = self.sizes(x, &weight.shape());
+        let (len, x, weight) = (shape.num_elements(), slice(x), slice(weight));
+        let then = kernel::Then::default();
+        let product = match kernel::makes_halves(self.operands) {
+            true => made(Shape::new([len.div_ceil(2)]), |words| {
+                self.multiply(&d, x, weight, &then, Bf16::in_words_mut(words, len));
+            }),
+            false => made(Shape::new([len]), |y| self.multiply(&d, x, weight, &then, y)),
+        };
+        (product, shape)
+    }
+
+    fn multiply<N: Number>(
+        &self,
+        d: &Window,
+        x: &[f32],
+        weight: &[f32],
+        then: &kernel::Then<'_>,
+        y: &mut [N],
+    ) {
+        match self.is_depthwise() {
+            true => kernel::depthwise(d, x, weight, then, y),
+            false => kernel::forward(d, self.operands, x, weight, then, y),
+        }
+    }
+
+    /// The window over `x [n, h, w, c]` and the shape of the result, `[n, oh, ow, out]`.
+    fn sizes(&self, x: &FlexTensor, weight: &Shape) -> (Window, Shape) {
+        let d = self.window(x, weight);
+        let ([oh, ow], [out, ..]) = (d.out(), weight.dims::<4>());
+        (d, Shape::new([d.n, oh, ow, out]))
     }
 
     fn backward_weight(&self, d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {

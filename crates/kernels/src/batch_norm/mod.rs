@@ -17,6 +17,7 @@ mod passes;
 
 use rayon::prelude::*;
 
+use crate::Number;
 use crate::clip;
 use crate::simd::widest;
 pub use folded::Folded;
@@ -50,14 +51,14 @@ pub struct BatchNorm {
 /// let s = headstart_kernels::batch_norm::statistics(&[1.0, 0.0, 3.0, 0.0, 5.0, 0.0, 7.0, 2.0], 2);
 /// assert_eq!((s.mean, s.variance), (vec![4.0, 0.5], vec![5.0, 0.75]));
 /// ```
-pub fn statistics(x: &[f32], c: usize) -> Statistics {
+pub fn statistics<N: Number>(x: &[N], c: usize) -> Statistics {
     let rows = x.len() / c;
     // Near the mean: that of some rows, far from each other.
     let some = rows.min(16);
     let mut near = vec![0.0f32; c];
     for i in 0..some {
         let row = &x[(i * rows / some) * c..][..c];
-        near.iter_mut().zip(row).for_each(|(n, v)| *n += v / some as f32);
+        near.iter_mut().zip(row).for_each(|(n, v)| *n += v.get() / some as f32);
     }
     let repeated = repeat(&near);
     let parts: Vec<_> = x
@@ -65,7 +66,7 @@ pub fn statistics(x: &[f32], c: usize) -> Statistics {
         .map(|x| {
             let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
             for x in x.chunks(block(c)) {
-                add_sums(&mut sums, [x, x], [&repeated; 3], |x, _, [near, ..]| {
+                add_sums(&mut sums, x, x, [&repeated; 3], |x, _, [near, ..]| {
                     let d = x - near;
                     [d, d * d]
                 });
@@ -101,7 +102,13 @@ impl Statistics {
 impl BatchNorm {
     /// `y = clip(γ·(x − μ)/√(σ² + ε) + β + residual)`, the norm as one product and one sum: `x·α + (β − μ·α)`, which is how
     /// PyTorch rounds it.
-    pub fn forward(&self, x: &[f32], [gamma, beta]: [&[f32]; 2], residual: Option<&[f32]>, y: &mut [f32]) {
+    pub fn forward<N: Number>(
+        &self,
+        x: &[N],
+        [gamma, beta]: [&[f32]; 2],
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
         let (c, [lo, hi]) = (gamma.len(), self.clip);
         let [scale, shift] = self.affine([gamma, beta]).map(|v| repeat(&v));
         let clip = |v: f32| clamped(v, lo, hi);
@@ -113,10 +120,10 @@ impl BatchNorm {
                 for (j, (y, x)) in y.chunks_mut(period).zip(x.chunks(period)).enumerate() {
                     let numbers = y.iter_mut().zip(x).zip(&scale).zip(&shift);
                     match residual {
-                        None => numbers.for_each(|(((y, x), a), b)| *y = clip(x * a + b)),
+                        None => numbers.for_each(|(((y, x), a), b)| *y = clip(x.get() * a + b)),
                         Some(r) => numbers
                             .zip(&r[j * period..])
-                            .for_each(|((((y, x), a), b), r)| *y = clip(x * a + b + r)),
+                            .for_each(|((((y, x), a), b), r)| *y = clip(x.get() * a + b + r)),
                     }
                 }
             });
@@ -124,7 +131,12 @@ impl BatchNorm {
     }
 
     /// Without a residual: `grad` becomes `dx`; `dγ` and `dβ` are returned.
-    pub fn backward(&self, x: &[f32], [gamma, beta]: [&[f32]; 2], grad: &mut [f32]) -> [Vec<f32>; 2] {
+    pub fn backward<N: Number>(
+        &self,
+        x: &[N],
+        [gamma, beta]: [&[f32]; 2],
+        grad: &mut [f32],
+    ) -> [Vec<f32>; 2] {
         let (c, [lo, hi], task) = (gamma.len(), self.clip, task(gamma.len()));
         let [scale, shift] = self.affine([gamma, beta]).map(|v| repeat(&v));
         let mean = repeat(&self.statistics.mean);
@@ -136,7 +148,7 @@ impl BatchNorm {
             .map(|(x, grad)| {
                 let mut sums = [vec![0.0f64; c], vec![0.0f64; c]];
                 for (x, grad) in x.chunks(block(c)).zip(grad.chunks(block(c))) {
-                    add_sums(&mut sums, [x, grad], [&scale, &shift, &mean], |x, g, [scale, shift, mean]| {
+                    add_sums(&mut sums, x, grad, [&scale, &shift, &mean], |x, g, [scale, shift, mean]| {
                         let g = passed(g, x * scale + shift);
                         [g, g * (x - mean)]
                     });
@@ -148,7 +160,7 @@ impl BatchNorm {
         let [offset, slope] = [offset, slope].map(|v| repeat(&v));
         let channels = [&scale, &shift, &mean, &offset, &slope].map(Vec::as_slice);
         grad.par_chunks_mut(block(c)).zip(x.par_chunks(block(c))).for_each(|(grad, x)| {
-            replace(grad, [x, x], channels, |g, x, _, [scale, shift, mean, offset, slope]| {
+            replace(grad, x, x, channels, |g, x, _, [scale, shift, mean, offset, slope]| {
                 scale * (passed(g, x * scale + shift) - offset - (x - mean) * slope)
             });
         });
@@ -157,9 +169,9 @@ impl BatchNorm {
 
     /// With a residual, whose gradient `grad` becomes: what clipping lets pass, by the result `y`, or all of it where nothing was
     /// clipped or `grad` is that already.  Writes `dx`; `dγ` and `dβ` are returned.
-    pub fn backward_residual(
+    pub fn backward_residual<N: Number>(
         &self,
-        x: &[f32],
+        x: &[N],
         y: Option<&[f32]>,
         gamma: &[f32],
         grad: &mut [f32],
@@ -177,7 +189,7 @@ impl BatchNorm {
                     if let Some(y) = y {
                         clip::backward_here(&y[i * task + j * block(c)..][..grad.len()], self.clip, grad);
                     }
-                    add_sums(&mut sums, [x, grad], [&mean; 3], |x, g, [mean, ..]| [g, g * (x - mean)]);
+                    add_sums(&mut sums, x, grad, [&mean; 3], |x, g, [mean, ..]| [g, g * (x - mean)]);
                 }
                 sums
             })
@@ -188,7 +200,7 @@ impl BatchNorm {
         let channels = [&scale, &mean, &offset, &slope, &slope].map(Vec::as_slice);
         let images = x.par_chunks(block(c)).zip(grad.par_chunks(block(c)));
         dx.par_chunks_mut(block(c)).zip(images).for_each(|(dx, (x, grad))| {
-            replace(dx, [x, grad], channels, |_, x, g, [scale, mean, offset, slope, _]| {
+            replace(dx, x, grad, channels, |_, x, g, [scale, mean, offset, slope, _]| {
                 scale * (g - offset - (x - mean) * slope)
             });
         });
@@ -235,7 +247,7 @@ fn total(parts: Vec<[Vec<f64>; 2]>, c: usize) -> [Vec<f64>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numbers;
+    use crate::{Bf16, numbers};
 
     fn close(got: &[f32], want: &[f64], tolerance: f64) -> bool {
         got.len() == want.len()
@@ -316,6 +328,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Images in bf16 are the same numbers.
+    #[test]
+    fn halves_are_their_numbers() {
+        let c = 7;
+        let halves: Vec<Bf16> = numbers(105 * c, 1).into_iter().map(Bf16::of).collect();
+        let x: Vec<f32> = halves.iter().map(|h| h.get()).collect();
+        let (gamma, beta, g) = (numbers(c, 2), numbers(c, 3), numbers(x.len(), 4));
+        assert_eq!(statistics(&halves, c), statistics(&x, c));
+        let norm = BatchNorm {
+            statistics: statistics(&x, c),
+            are_given: false,
+            eps: EPS,
+            clip: [0.0, f32::INFINITY],
+        };
+        let (mut of_halves, mut of_floats) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        norm.forward(&halves, [&gamma, &beta], Some(&g), &mut of_halves);
+        norm.forward(&x, [&gamma, &beta], Some(&g), &mut of_floats);
+        assert_eq!(of_halves, of_floats);
+        let (mut a, mut b) = (g.clone(), g.clone());
+        let made =
+            [norm.backward(&halves, [&gamma, &beta], &mut a), norm.backward(&x, [&gamma, &beta], &mut b)];
+        assert_eq!((a, &made[0]), (b, &made[1]));
+        let (mut a, mut b) = (g.clone(), g.clone());
+        let y = Some(&of_floats[..]);
+        let made = [
+            norm.backward_residual(&halves, y, &gamma, &mut a, &mut of_halves),
+            norm.backward_residual(&x, y, &gamma, &mut b, &mut vec![0.0; x.len()]),
+        ];
+        assert_eq!((a, &made[0]), (b, &made[1]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Passes over the rows of images, in lanes of channels.
 
+use crate::Number;
 use crate::simd::widest;
 
 /// Elements that one task takes, and about how many are summed in f32: a few rows of every channel.
@@ -33,9 +34,10 @@ const LANES: usize = 32;
 ///
 /// Sums are variables of the loop, so that the compiler sees that they lie apart from all that is read.
 #[inline(always)]
-pub(super) fn add_sums(
+pub(super) fn add_sums<A: Number, B: Number>(
     sums: &mut [Vec<f64>; 2],
-    [a, b]: [&[f32]; 2],
+    a: &[A],
+    b: &[B],
     channels: [&[f32]; 3],
     term: impl Fn(f32, f32, [f32; 3]) -> [f32; 2],
 ) {
@@ -43,11 +45,10 @@ pub(super) fn add_sums(
     let whole = a.len() / period * period;
     widest(|| {
         for first in (0..period).step_by(LANES) {
-            let lanes = |t: &[f32]| *t[first..].first_chunk::<LANES>().expect("a period has whole lanes");
-            let (p, q, r) = (lanes(channels[0]), lanes(channels[1]), lanes(channels[2]));
+            let [p, q, r] = channels.map(|channel| lanes(channel, first));
             let [mut one, mut two] = [[0.0f32; LANES]; 2];
             for (a, b) in a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period)) {
-                let (a, b) = (lanes(a), lanes(b));
+                let (a, b) = (lanes(a, first), lanes(b, first));
                 for i in 0..LANES {
                     let [s, t] = term(a[i], b[i], [p[i], q[i], r[i]]);
                     one[i] += s;
@@ -63,17 +64,24 @@ pub(super) fn add_sums(
     // The last rows of an image may be less than a period.
     for i in whole..a.len() {
         let at = i - whole;
-        let [s, t] = term(a[i], b[i], channels.map(|channel| channel[at]));
+        let [s, t] = term(a[i].get(), b[i].get(), channels.map(|channel| channel[at]));
         sums[0][at % c] += f64::from(s);
         sums[1][at % c] += f64::from(t);
     }
 }
 
+/// Numbers of a row from `first` on.
+#[inline(always)]
+fn lanes<N: Number>(row: &[N], first: usize) -> [f32; LANES] {
+    row[first..].first_chunk::<LANES>().expect("a period has whole lanes").map(N::get)
+}
+
 /// `to = f(to, a, b, numbers of the channel)` over whole rows.
 #[inline(always)]
-pub(super) fn replace(
+pub(super) fn replace<A: Number, B: Number>(
     to: &mut [f32],
-    [a, b]: [&[f32]; 2],
+    a: &[A],
+    b: &[B],
     channels: [&[f32]; 5],
     f: impl Fn(f32, f32, f32, [f32; 5]) -> f32,
 ) {
@@ -81,13 +89,11 @@ pub(super) fn replace(
     let whole = to.len() / period * period;
     widest(|| {
         for first in (0..period).step_by(LANES) {
-            let lanes = |t: &[f32]| *t[first..].first_chunk::<LANES>().expect("a period has whole lanes");
-            let [p, q, r, s, t] = channels;
-            let (p, q, r, s, t) = (lanes(p), lanes(q), lanes(r), lanes(s), lanes(t));
+            let [p, q, r, s, t] = channels.map(|channel| lanes(channel, first));
             let images = a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period));
             for (to, (a, b)) in to[..whole].chunks_exact_mut(period).zip(images) {
                 let to = to[first..].first_chunk_mut::<LANES>().expect("a period has whole lanes");
-                let (a, b, mut made) = (lanes(a), lanes(b), *to);
+                let (a, b, mut made) = (lanes(a, first), lanes(b, first), *to);
                 for i in 0..LANES {
                     made[i] = f(made[i], a[i], b[i], [p[i], q[i], r[i], s[i], t[i]]);
                 }
@@ -96,6 +102,6 @@ pub(super) fn replace(
         }
     });
     for i in whole..to.len() {
-        to[i] = f(to[i], a[i], b[i], channels.map(|channel| channel[i - whole]));
+        to[i] = f(to[i], a[i].get(), b[i].get(), channels.map(|channel| channel[i - whole]));
     }
 }

@@ -96,6 +96,7 @@ impl Product {
                         add: s > 0,
                         clamp: is_last.then_some(self.finish.clamp),
                         gate: None,
+                        in_halves: false,
                     };
                     // SAFETY: by the caller.
                     unsafe { compute(self.isa, self.filters.precision(), &tile) };

@@ -1,6 +1,6 @@
 //! What a tile of a convolution is, and who computes it.
 
-use super::vector::{Vector, by_isa};
+use super::vector::{Halves, Store, Vector, by_isa};
 use crate::{Activation, Isa, Precision};
 
 /// Pixels of the largest tile.
@@ -87,6 +87,8 @@ pub(super) struct Tile<'a> {
     pub(super) clamp: Option<[f32; 2]>,
     /// Results are 0 where what they replace does not lie inside a range.
     pub(super) gate: Option<[f32; 2]>,
+    /// Whether results are written in bf16: whole sums of pairs, and nothing is done to them.
+    pub(super) in_halves: bool,
 }
 
 /// Pixels of a tile.
@@ -137,6 +139,8 @@ by_isa! {
 pub(super) trait Multiply {
     /// Whether sums are integers.
     const INTEGERS: bool = false;
+    /// Whether there are instructions to write sums in bf16.
+    const ROUNDS: bool = false;
     unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V;
 }
 
@@ -153,6 +157,8 @@ impl Multiply for Floats {
 }
 
 impl Multiply for Pairs {
+    const ROUNDS: bool = true;
+
     #[inline(always)]
     unsafe fn add<V: Vector>(sum: V, a: V, b: V) -> V {
         unsafe { sum.add_pairs(a, b) }
@@ -238,6 +244,10 @@ unsafe fn of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &Ti
         for (i, done) in std::hint::black_box(&done).iter().enumerate() {
             for (v, sum) in done.iter().enumerate() {
                 let (at, n) = (v * V::LANES, if v + 1 == N { last } else { V::LANES });
+                if M::ROUNDS && t.in_halves {
+                    Halves::store(sum.assume_init(), *t.c.get_unchecked(i), t.first + at, n);
+                    continue;
+                }
                 let (mut sum, to) = (sum.assume_init(), t.c.get_unchecked(i).add(t.first + at));
                 if M::INTEGERS {
                     let step = t.steps.get_unchecked(i).scale;

@@ -28,6 +28,8 @@ pub(super) trait Vector: Copy {
     unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self;
     /// Both rounded to bf16, side by side in every lane.  Of AVX-512 it takes the instructions for bf16.
     unsafe fn pair(self, other: Self) -> Self;
+    /// Writes the first `n` numbers, 1 to all, rounded to bf16.  Takes the same instructions.
+    unsafe fn store_halves(self, to: *mut u16, n: usize);
     /// `self + Σ aᵢ·bᵢ` over the two bf16 of every lane of `a` and `b`.
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
     /// The same over four bytes of every lane of `a` and four signed ones of `b`, where lanes of the sum are integers.
@@ -41,6 +43,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{Vector, paired};
+    use crate::precision::bf16_bits;
 
     // SAFETY of every block: by the trait's contract.
     impl Vector for __m512 {
@@ -109,6 +112,18 @@ mod x86 {
                 };
                 let upper = _mm512_slli_epi32::<16>(halves(other));
                 _mm512_castsi512_ps(_mm512_or_si512(halves(self), upper))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store_halves(self, to: *mut u16, n: usize) {
+            unsafe {
+                let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self));
+                if n == Self::LANES {
+                    _mm256_storeu_si256(to.cast(), rounded);
+                } else {
+                    _mm256_mask_storeu_epi16(to.cast(), 0xffff >> (16 - n), rounded);
+                }
             }
         }
 
@@ -193,6 +208,16 @@ mod x86 {
                 let [a, b] = [self, other].map(|v| std::mem::transmute::<__m256, [f32; 8]>(v));
                 std::mem::transmute::<[f32; 8], __m256>(std::array::from_fn(|i| paired(a[i], b[i])))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn store_halves(self, to: *mut u16, n: usize) {
+            let numbers = unsafe { std::mem::transmute::<__m256, [f32; 8]>(self) };
+            numbers
+                .iter()
+                .take(n)
+                .enumerate()
+                .for_each(|(i, &v)| unsafe { *to.add(i) = bf16_bits(v) as u16 });
         }
 
         #[inline(always)]
@@ -292,6 +317,11 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    unsafe fn store_halves(self, to: *mut u16, n: usize) {
+        self.iter().take(n).enumerate().for_each(|(i, &v)| unsafe { *to.add(i) = bf16_bits(v) as u16 });
+    }
+
+    #[inline(always)]
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
         let halves = |v: f32| [v.to_bits() << 16, v.to_bits() & 0xffff_0000].map(f32::from_bits);
         std::array::from_fn(|i| {
@@ -312,6 +342,35 @@ impl Vector for [f32; 4] {
     #[inline(always)]
     unsafe fn of_integers(self) -> Self {
         self.map(|v| v.to_bits() as i32 as f32)
+    }
+}
+
+/// How results are written.
+///
+/// # Safety of the method
+/// As those of [`Vector`]; `at` counts results.
+pub(super) trait Store {
+    unsafe fn store<V: Vector>(v: V, to: *mut f32, at: usize, n: usize);
+}
+
+/// As they are.
+pub(super) struct Whole;
+
+/// In bf16, two to a word.
+pub(super) struct Halves;
+
+// SAFETY of every block: by the trait's contract.
+impl Store for Whole {
+    #[inline(always)]
+    unsafe fn store<V: Vector>(v: V, to: *mut f32, at: usize, n: usize) {
+        unsafe { if n == V::LANES { v.store(to.add(at)) } else { v.store_first(to.add(at), n) } }
+    }
+}
+
+impl Store for Halves {
+    #[inline(always)]
+    unsafe fn store<V: Vector>(v: V, to: *mut f32, at: usize, n: usize) {
+        unsafe { v.store_halves(to.cast::<u16>().add(at), n) }
     }
 }
 

@@ -8,6 +8,7 @@ use super::super::vector::lanes;
 use super::super::winograd::{POSITIONS, TILES, multiply, transform};
 use super::super::with_buffer;
 use super::panels::starts;
+use super::rows::To;
 use super::scratch::Scratch;
 use super::transformed::Filters;
 use super::winograd::Tiles;
@@ -23,7 +24,7 @@ pub(super) fn pays(n_tiles: usize, [n, channels]: [usize; 2]) -> bool {
 }
 
 /// Writes the convolution of all tiles at `to`, `[n, h, w, o]`.
-pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>, to: &mut [f32]) {
+pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>, to: To) {
     let isa = Isa::best();
     let [o, c] = filters.size;
     let pitch = c.next_multiple_of(lanes(isa));
@@ -37,7 +38,7 @@ pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>,
             transform(isa, &tiles.pixels(tile), c, to, n_tiles * pitch);
         }
     });
-    let (starts, to) = (starts(o), Shared::new(to));
+    let starts = starts(o);
     (0..starts.len() - 1).into_par_iter().with_max_len(1).for_each(|panel| {
         let (range, cols) = (starts[panel]..starts[panel + 1], starts[panel + 1] - starts[panel]);
         let count = cols.min(o - range.start);

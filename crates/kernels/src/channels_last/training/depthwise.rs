@@ -12,14 +12,14 @@ use rayon::prelude::*;
 
 use super::super::depthwise::by_tap;
 use super::super::tile::fetch;
-use super::super::vector::{Vector, by_isa};
-use super::rows::Images;
+use super::super::vector::{Halves, Store, Vector, Whole, by_isa};
+use super::rows::{Images, To};
 use super::scratch::Scratch;
-use super::{Then, taps};
-use crate::gemm::Shared;
-use crate::{Floats, Isa, Window};
+use super::{Then, makes_halves, taps};
+use crate::gemm::Operands;
+use crate::{Floats, Isa, Number, Window};
 
-/// `y [n, oh, ow, c]` of `x [n, h, w, c]` and `weight [c, 1, kh, kw]`.
+/// `y [n, oh, ow, c]` of `x [n, h, w, c]` and `weight [c, 1, kh, kw]`; without a gate also in bf16, by any operands.
 ///
 /// ```
 /// use headstart_kernels::{Window, channels_last::training::{self, Then}};
@@ -31,11 +31,12 @@ use crate::{Floats, Isa, Window};
 ///
 /// # Panics
 /// If a residual is to be added, which depthwise convolutions cannot do.
-pub fn depthwise(d: &Window, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut [f32]) {
+pub fn depthwise<N: Number>(d: &Window, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut [N]) {
     let [oh, ow] = d.out();
     assert_eq!([x.len(), weight.len()], [d.n * d.x_len(), d.c * d.taps()], "elements of x and of the weight");
     assert_eq!(y.len(), d.n * d.c * oh * ow, "elements of y");
     assert!(then.residual.is_none(), "no residual");
+    assert!(!N::IS_HALF || then.gate.is_none() && makes_halves(Operands::Bf16), "halves on this machine");
     assert!(then.bias.is_none_or(|bias| bias.len() == d.c), "a bias for every channel");
     let filters = by_tap(weight, d.taps());
     let bias = Floats::padded(then.bias.unwrap_or_default(), d.c);
@@ -43,7 +44,7 @@ pub fn depthwise(d: &Window, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut
     let (grid, step, taps) = ([oh, ow], d.stride, all_taps(d));
     let to = Strides { first: 0, image: oh * ow * d.c, row: ow * d.c, pixel: d.c };
     let slide = Slide { images, grid, step, taps, filters: &filters, bias: &bias, then: *then, to };
-    run(&[slide], d.n, y);
+    run(&[slide], d.n, To::new(y));
 }
 
 /// Gradient with respect to `x`, `[n, h, w, c]`, from that of the result, `grad [n, oh, ow, c]`, and `gate` as for
@@ -93,7 +94,7 @@ pub fn depthwise_backward_data(
             }
         })
         .collect();
-    run(&slides, d.n, dx);
+    run(&slides, d.n, To::new(dx));
 }
 
 /// A tap: where it reads from a position on, and its filter's number.
@@ -134,15 +135,20 @@ struct Strides {
 }
 
 /// All slides' results, row by row: they read nearly the same.
-fn run(slides: &[Slide<'_>], n: usize, to: &mut [f32]) {
+fn run(slides: &[Slide<'_>], n: usize, to: To) {
     let rows = slides.iter().map(|slide| slide.grid[0]).max().unwrap_or(0);
-    let to = Shared::new(to);
     (0..n * rows).into_par_iter().for_each(|row| {
         let (image, i) = (row / rows, row % rows);
         for slide in slides.iter().filter(|slide| i < slide.grid[0]) {
             let Strides { first, image: of_image, row, .. } = slide.to;
             // SAFETY: rows of the results lie apart from each other; the machine has the best instructions it has.
-            unsafe { slide_row(Isa::best(), slide, image, i, to.at(first + image * of_image + i * row)) };
+            unsafe {
+                let (isa, at) = (Isa::best(), to.at(first + image * of_image + i * row));
+                match to.in_halves {
+                    true => slide_row_in_halves(isa, slide, image, i, at),
+                    false => slide_row(isa, slide, image, i, at),
+                }
+            }
         }
     });
 }
@@ -215,22 +221,30 @@ fn inside(tap: isize, step: usize, w: usize, n: usize) -> Range<usize> {
 by_isa! {
     /// # Safety
     /// The row's pixels can be written at `to`; the machine has the instructions.
-    slide_row => row(s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
+    slide_row with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => row::<Whole>(
+        s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
+}
+
+by_isa! {
+    /// # Safety
+    /// As [`slide_row`], in bf16.
+    slide_row_in_halves with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => row::<Halves>(
+        s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
 }
 
 #[inline(always)]
-unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32) {
+unsafe fn row<V: Vector, S: Store>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32) {
     let (row, mut read, mut j) = (s.row(image, i), Read::default(), 0);
     while j < s.grid[1] {
         read.move_to(j, s, &row);
         let left = if row.middle.contains(&j) { row.middle.end - j } else { 1 };
         // SAFETY: by the caller; taps read inside the image for so many positions.
         unsafe {
-            let to = to.add(j * s.to.pixel);
+            let at = j * s.to.pixel;
             j += match left {
-                7.. => pixels::<V, 7>(s, &read, to),
-                3.. => pixels::<V, 3>(s, &read, to),
-                _ => pixels::<V, 1>(s, &read, to),
+                7.. => pixels::<V, S, 7>(s, &read, to, at),
+                3.. => pixels::<V, S, 3>(s, &read, to, at),
+                _ => pixels::<V, S, 1>(s, &read, to, at),
             };
         }
     }
@@ -239,7 +253,12 @@ unsafe fn row<V: Vector>(s: &Slide<'_>, image: usize, i: usize, to: *mut f32) {
 /// `T` pixels next to each other; returns how many.  What the next ones will read for the first time is
 /// fetched: steps of whole pixels are too long for the processor to foresee.
 #[inline(always)]
-unsafe fn pixels<V: Vector, const T: usize>(s: &Slide<'_>, read: &Read, to: *mut f32) -> usize {
+unsafe fn pixels<V: Vector, S: Store, const T: usize>(
+    s: &Slide<'_>,
+    read: &Read,
+    to: *mut f32,
+    at: usize,
+) -> usize {
     let (c, pixel) = (s.images.channels, s.to.pixel);
     let step = s.step[1] * c;
     let mut channel = 0;
@@ -257,16 +276,16 @@ unsafe fn pixels<V: Vector, const T: usize>(s: &Slide<'_>, read: &Read, to: *mut
             }
             for t in T..2 * T {
                 read.fresh.iter().for_each(|from| fetch(from.wrapping_add(t * step + channel)));
-                fetch(to.wrapping_add(t * pixel + channel));
+                fetch(to.wrapping_add(at + t * pixel + channel));
             }
             let [lo, hi] = s.then.clip.map(|v| V::splat(v));
             for (t, sum) in sums.into_iter().enumerate() {
-                let (mut sum, to) = (sum.at_least(lo).at_most(hi), to.add(t * pixel + channel));
+                let (mut sum, at) = (sum.at_least(lo).at_most(hi), at + t * pixel + channel);
                 if let Some(range) = s.then.gate {
                     let [lo, hi] = range.map(|v| V::splat(v));
-                    sum = sum.where_inside(load(to), lo, hi);
+                    sum = sum.where_inside(load(to.add(at)), lo, hi);
                 }
-                if n == V::LANES { sum.store(to) } else { sum.store_first(to, n) }
+                S::store(sum, to, at, n);
             }
             channel += V::LANES;
         }

@@ -29,15 +29,15 @@ use rayon::prelude::*;
 
 use super::Winograd;
 use super::winograd::OUT;
-use crate::Window;
-use crate::gemm::{Operands, Shared};
+use crate::gemm::Operands;
+use crate::{Number, Window};
 
 pub use add::{add, interleave};
 pub use backward_weight::backward_weight;
 pub use depthwise::{depthwise, depthwise_backward_data, depthwise_backward_weight};
 use panels::{Lines, Panels};
 pub use pool::{global_mean, global_mean_backward, max_pool, max_pool_backward};
-use rows::{Images, Reads, Run, Target, multiply};
+use rows::{Images, Reads, Run, Target, To, multiply};
 use transformed::Filters;
 use winograd::convolve;
 
@@ -62,7 +62,8 @@ impl Default for Then<'_> {
     }
 }
 
-/// `y [n, oh, ow, o]` of `x [n, h, w, c]` and `weight [o, c, kh, kw]`.
+/// `y [n, oh, ow, o]` of `x [n, h, w, c]` and `weight [o, c, kh, kw]`; in bf16 only where products are of pairs of it
+/// ([`makes_halves`]), and nothing is done to it.
 ///
 /// ```
 /// use headstart_kernels::channels_last::training::{self, Then};
@@ -72,16 +73,24 @@ impl Default for Then<'_> {
 /// training::forward(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &then, &mut y);
 /// assert_eq!(y, [12.5, 30.0]);
 /// ```
-pub fn forward(d: &Window, operands: Operands, x: &[f32], weight: &[f32], then: &Then<'_>, y: &mut [f32]) {
+pub fn forward<N: Number>(
+    d: &Window,
+    operands: Operands,
+    x: &[f32],
+    weight: &[f32],
+    then: &Then<'_>,
+    y: &mut [N],
+) {
     let (o, [oh, ow]) = (d.filters(weight.len()), d.out());
     assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
     assert_eq!(y.len(), d.n * o * oh * ow, "elements of y");
     assert!(then.bias.is_none_or(|bias| bias.len() == o), "a bias for every filter");
     assert!(then.residual.is_none_or(|residual| residual.len() == y.len()), "elements of the residual");
+    assert!(!N::IS_HALF || makes_halves(operands) && then.is_nothing(), "products as they are, in pairs");
     if y.is_empty() {
         return;
     }
-    let images = Images { data: x, size: d.size, channels: d.c };
+    let (images, y) = (Images { data: x, size: d.size, channels: d.c }, To::new(y));
     if by_winograd(d, o, operands) {
         let filters = Filters::forward(weight, [o, d.c]);
         let [top, left, ..] = d.padding;
@@ -92,9 +101,21 @@ pub fn forward(d: &Window, operands: Operands, x: &[f32], weight: &[f32], then: 
     let panels = Panels::pack(&lines, operands);
     let runs = runs(d);
     let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
-    let target = Target { to: Shared::new(y), first: 0, image: oh * ow * o, row: ow * o, pixel: o };
+    let target = Target { to: y, first: 0, image: oh * ow * o, row: ow * o, pixel: o };
     // SAFETY: the target is y, which has the size of the grid.
     unsafe { multiply(&reads, &panels, then, target, operands) };
+}
+
+impl Then<'_> {
+    fn is_nothing(&self) -> bool {
+        let Then { bias, residual, clip, gate } = self;
+        bias.is_none() && residual.is_none() && gate.is_none() && *clip == [f32::NEG_INFINITY, f32::INFINITY]
+    }
+}
+
+/// Whether convolutions with such operands can write their results in bf16.
+pub fn makes_halves(operands: Operands) -> bool {
+    operands.in_pairs()
 }
 
 /// Whether Winograd's way is the faster one: products of pairs take half as long directly, so for them only where there are many
@@ -152,7 +173,7 @@ pub fn backward_data(
     if d.padding.iter().all(|&p| p <= 2) && by_winograd(d, o, operands) && turned.out() == d.size {
         let filters = Filters::backward(weight, [o, d.c]);
         let [top, left, ..] = turned.padding;
-        return convolve(images, d.n, [top, left], &filters, &then, d.size, dx);
+        return convolve(images, d.n, [top, left], &filters, &then, d.size, To::new(dx));
     }
     let phases = |axis: usize| (0..d.stride[axis]).filter(move |&r| r < d.size[axis]);
     let taps_y: Vec<_> = phases(0).map(|r| taps(d, 0, r)).collect();
@@ -172,7 +193,7 @@ pub fn backward_data(
             let grid = [(h - r_y).div_ceil(d.stride[0]), (w - r_x).div_ceil(d.stride[1])];
             let reads = Reads { images, n: d.n, grid, step: [1, 1], runs: &runs };
             let target = Target {
-                to: Shared::new(dx),
+                to: To::new(dx),
                 first: (r_y * w + r_x) * d.c,
                 image: d.x_len(),
                 row: d.stride[0] * w * d.c,

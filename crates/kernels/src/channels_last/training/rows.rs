@@ -16,7 +16,7 @@ use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
 use crate::precision::round_bf16;
 use crate::simd::widest;
-use crate::{Floats, Isa, Precision};
+use crate::{Floats, Isa, Number, Precision};
 
 /// Images `[n, height, width, channels]`.
 #[derive(Clone, Copy)]
@@ -42,10 +42,38 @@ pub(super) struct Reads<'a> {
     pub(super) runs: &'a [Run],
 }
 
+/// Where results are written, from several threads.
+#[derive(Clone, Copy)]
+pub(super) struct To {
+    numbers: Shared,
+    /// In bf16, two to a word.
+    pub(super) in_halves: bool,
+}
+
+impl To {
+    pub(super) fn new<N: Number>(to: &mut [N]) -> Self {
+        // SAFETY: every number has at least half a word, and what is written goes by `in_halves`.
+        let words = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), 0) };
+        To { numbers: Shared::new(words), in_halves: N::IS_HALF }
+    }
+
+    /// # Safety
+    /// The number lies in the slice that this was made of.
+    pub(super) unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: by the caller.
+        unsafe {
+            match self.in_halves {
+                true => self.numbers.at(0).cast::<u16>().add(i).cast(),
+                false => self.numbers.at(i),
+            }
+        }
+    }
+}
+
 /// Where the results of a position go: those of `(i, j)` of an image lie at `first + image·n + i·row + j·pixel`.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
-    pub(super) to: Shared,
+    pub(super) to: To,
     pub(super) first: usize,
     pub(super) image: usize,
     pub(super) row: usize,
@@ -156,8 +184,9 @@ impl Block<'_> {
         panels: Range<usize>,
     ) {
         let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
-        // What a gate looks at is there until the first slice is written.
-        let n_slices = if self.then.gate.is_some() { 1 } else { steps.div_ceil(STEPS) };
+        // What a gate looks at is there until the first slice is written, and halves are sums that are whole.
+        let in_halves = self.target.to.in_halves;
+        let n_slices = if self.then.gate.is_some() || in_halves { 1 } else { steps.div_ceil(STEPS) };
         let slice = steps.div_ceil(n_slices).next_multiple_of(8);
         let isa = Isa::best();
         for start in (0..steps).step_by(slice) {
@@ -184,6 +213,7 @@ impl Block<'_> {
                         add: start > 0,
                         clamp: is_last.then_some(self.then.clip),
                         gate: self.then.gate,
+                        in_halves,
                     };
                     // SAFETY: by the caller; a panel has a number of every line for every step, and a bias is padded.
                     unsafe { tile::compute(isa, precision, &tile) };

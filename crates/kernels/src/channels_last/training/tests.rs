@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::numbers;
+use crate::{Bf16, numbers};
 
 /// Calls `f(index of x, index of weight, index of y)` for every product of the definition.
 fn products(d: &Window, filters: usize, mut f: impl FnMut(usize, usize, usize)) {
@@ -155,6 +155,51 @@ fn winograd_in_pairs_is_off_by_a_hundredth() {
         assert!(off < 0.015, "{n} of {c} by {o}: off by {off}");
         assert_eq!(off > 1e-4, Operands::Bf16.in_pairs(), "{n} of {c} by {o}: off by {off}");
     }
+}
+
+/// What is written in bf16 is what is written in f32, rounded: by rows of one slice and of several, by Winograd's way, and of one filter
+/// a channel.
+#[test]
+fn halves_are_the_rounded_result() {
+    if !makes_halves(Operands::Bf16) {
+        return;
+    }
+    let of = |n, c, side, k: usize, stride| Window {
+        n,
+        c,
+        size: [side; 2],
+        kernel: [k; 2],
+        stride: [stride; 2],
+        dilation: [1, 1],
+        padding: [k / 2; 4],
+    };
+    let near = |what: &str, got: &[Bf16], want: &[f32], tolerance: f32| {
+        assert!(
+            got.iter().zip(want).all(|(g, w)| (g.get() - w).abs() <= tolerance * (1.0 + w.abs())),
+            "{what}"
+        );
+    };
+    for (d, o) in [
+        (of(2, 7, 9, 3, 2), 21),
+        (of(1, 200, 6, 3, 1), 50),
+        (of(3, 40, 30, 3, 1), 34),
+        (of(2, 33, 8, 1, 1), 70),
+    ] {
+        let (x, w) = (numbers(d.n * d.x_len(), 1), numbers(o * d.c * d.taps(), 2));
+        let len = d.n * o * d.out().iter().product::<usize>();
+        let (mut want, mut got) = (vec![f32::NAN; len], vec![Bf16::of(f32::NAN); len]);
+        forward(&d, Operands::Bf16, &x, &w, &Then::default(), &mut want);
+        forward(&d, Operands::Bf16, &x, &w, &Then::default(), &mut got);
+        near(&format!("{d:?}"), &got, &want, 0.004);
+    }
+    let d = of(2, 37, 9, 3, 2);
+    let (x, w) = (numbers(d.n * d.x_len(), 1), numbers(d.c * d.taps(), 2));
+    let len = d.n * d.c * d.out().iter().product::<usize>();
+    let (mut want, mut got) = (vec![f32::NAN; len], vec![Bf16::of(f32::NAN); len]);
+    depthwise(&d, &x, &w, &Then::default(), &mut want);
+    depthwise(&d, &x, &w, &Then::default(), &mut got);
+    let rounded: Vec<Bf16> = want.iter().map(|v| Bf16::of(*v)).collect();
+    assert_eq!(got, rounded);
 }
 
 /// Sums that are cut into slices and parts.

@@ -7,15 +7,16 @@ use rayon::prelude::*;
 
 use super::super::tile::ROWS_MAX;
 use super::super::vector::lanes;
-use super::super::winograd::{OUT, POSITIONS, SIDE, Target, block as block_of, finish, multiply, transform};
+use super::super::winograd::{
+    OUT, POSITIONS, SIDE, Target, block as block_of, finish, finish_in_halves, multiply, transform,
+};
 use super::super::with_buffer;
-use super::rows::Images;
+use super::rows::{Images, To};
 use super::transformed::{Filters, Packed};
 use super::{Then, deep};
-use crate::gemm::Shared;
 use crate::{Floats, Isa};
 
-/// `to [n, h, w, o]` of images that begin `pad` rows and columns after what the first filter reads.
+/// Writes `[n, h, w, o]` at `to`, which holds as many numbers, of images that begin `pad` rows and columns after what the first filter reads.
 pub(super) fn convolve(
     images: Images<'_>,
     n: usize,
@@ -23,10 +24,9 @@ pub(super) fn convolve(
     filters: &Filters<'_>,
     then: &Then<'_>,
     size: [usize; 2],
-    to: &mut [f32],
+    to: To,
 ) {
     let o = filters.size[0];
-    assert_eq!(to.len(), n * size[0] * size[1] * o, "elements of the result");
     let width = lanes(Isa::best());
     let bias = Floats::padded(then.bias.unwrap_or_default(), o.next_multiple_of(width));
     let zeros = Floats::zeros(images.channels);
@@ -44,7 +44,6 @@ pub(super) fn convolve(
     let down = n_tiles.div_ceil(len);
     let panels = filters.starts.len() - 1;
     let across = tasks.div_ceil(down).min(panels);
-    let to = Shared::new(to);
     (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
         let (i, j) = (task / across, task % across);
         let panels = j * panels / across..(j + 1) * panels / across;
@@ -55,7 +54,7 @@ pub(super) fn convolve(
 
 /// # Safety
 /// Results of these tiles and panels can be written at `to` by this thread alone.
-unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: Shared, block: Range<usize>, panels: Range<usize>) {
+unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: To, block: Range<usize>, panels: Range<usize>) {
     let isa = Isa::best();
     let (c, len) = (tiles.images.channels, block.len());
     let pitch = c.next_multiple_of(lanes(isa));
@@ -121,7 +120,7 @@ impl Tiles<'_> {
         stride: usize,
         some: Range<usize>,
         o: usize,
-        to: Shared,
+        to: To,
     ) {
         let ([h, w], [image, row, col]) = (self.size, self.at(tile));
         let (y, x) = (row * OUT, col * OUT);
@@ -132,7 +131,11 @@ impl Tiles<'_> {
         unsafe {
             let (clamp, gate) = (self.then.clip, self.then.gate);
             let target = Target { to: to.at(at), size, strides, residual, clamp, gate };
-            finish(Isa::best(), products, stride, &self.bias[some.start..], some.len(), &target);
+            let (isa, bias) = (Isa::best(), &self.bias[some.start..]);
+            match to.in_halves {
+                true => finish_in_halves(isa, products, stride, bias, some.len(), &target),
+                false => finish(isa, products, stride, bias, some.len(), &target),
+            }
         }
     }
 

@@ -24,8 +24,8 @@ use super::with_buffer;
 use crate::gemm::Shared;
 use crate::{Activation, Floats, Isa, Precision, Window};
 pub(super) use tiles::{
-    OUT, POSITIONS, SIDE, TILES, Target, block, finish, multiply, points, six, spread, spread_second,
-    transform, transform_second,
+    OUT, POSITIONS, SIDE, TILES, Target, block, finish, finish_in_halves, multiply, points, six, spread,
+    spread_second, transform, transform_second,
 };
 
 /// A convolution by 3×3 filters that knows where it reads and writes.

@@ -1,7 +1,7 @@
 //! The arithmetic of tiles, which networks that learn and those that do not have in common: points, transforms, products.
 
 use super::super::tile::{ROWS_MAX, Segment, Tile, compute, rows};
-use super::super::vector::{Vector, by_isa, lanes};
+use super::super::vector::{Halves, Store, Vector, Whole, by_isa, lanes};
 use crate::{Isa, Precision};
 
 /// Side of a tile of the image, and of what is made of it.
@@ -68,6 +68,7 @@ pub(in crate::channels_last) fn multiply(
             add,
             clamp: None,
             gate: None,
+            in_halves: false,
         };
         // SAFETY: rows and the panel are as long as was just checked.
         unsafe { compute(isa, Precision::F32, &tile) };
@@ -307,11 +308,27 @@ by_isa! {
     /// # Safety
     /// A row of products lies at each of 36 places, `stride` apart; the target's pixels can be written, and the residual's read; the
     /// machine has the instructions.
-    finish => finish_any(products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target)
+    finish with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => finish_any::<Whole>(
+        products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target)
+}
+
+by_isa! {
+    /// The same in bf16, two to a word; neither gate nor residual.
+    ///
+    /// # Safety
+    /// As [`finish`]; strides count results.
+    finish_in_halves with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => finish_any::<Halves>(
+        products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target)
 }
 
 #[inline(always)]
-unsafe fn finish_any<V: Vector>(products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target) {
+unsafe fn finish_any<V: Vector, S: Store>(
+    products: &[f32],
+    stride: usize,
+    bias: &[f32],
+    count: usize,
+    t: &Target,
+) {
     let padded = count.next_multiple_of(V::LANES);
     assert!((POSITIONS - 1) * stride + padded <= products.len() && padded <= bias.len(), "rows of products");
     let [lo, hi] = t.clamp;
@@ -337,11 +354,11 @@ unsafe fn finish_any<V: Vector>(products: &[f32], stride: usize, bias: &[f32], c
                         v = v.add(V::load_first(from.add(i * row + j * pixel + channel), n));
                     }
                     v = v.at_least(V::splat(lo)).at_most(V::splat(hi));
-                    let to = t.to.add(i * t.strides[0] + j * t.strides[1] + channel);
+                    let at = i * t.strides[0] + j * t.strides[1] + channel;
                     if let Some([lo, hi]) = t.gate {
-                        v = v.where_inside(V::load_first(to, n), V::splat(lo), V::splat(hi));
+                        v = v.where_inside(V::load_first(t.to.add(at), n), V::splat(lo), V::splat(hi));
                     }
-                    if n == V::LANES { v.store(to) } else { v.store_first(to, n) }
+                    S::store(v, t.to, at, n);
                 }
             }
         }
