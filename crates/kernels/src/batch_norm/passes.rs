@@ -73,7 +73,13 @@ pub(super) fn add_sums<A: Number, B: Number>(
 /// Numbers of a row from `first` on.
 #[inline(always)]
 fn lanes<N: Number>(row: &[N], first: usize) -> [f32; LANES] {
-    row[first..].first_chunk::<LANES>().expect("a period has whole lanes").map(N::get)
+    let row = row[first..].first_chunk::<LANES>().expect("a period has whole lanes");
+    let mut numbers = [0.0; LANES];
+    // A library's function would call a closure without its caller's instructions.
+    for (to, v) in numbers.iter_mut().zip(row) {
+        *to = v.get();
+    }
+    numbers
 }
 
 /// `to = f(to, a, b, numbers of the channel)` over whole rows.

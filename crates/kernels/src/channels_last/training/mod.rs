@@ -15,6 +15,7 @@ mod add;
 mod backward_weight;
 mod deep;
 mod depthwise;
+mod laid;
 mod panels;
 mod pool;
 mod rows;

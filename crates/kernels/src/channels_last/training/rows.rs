@@ -12,6 +12,7 @@ use super::super::rounding::halves;
 use super::super::tile::{self, ROWS_MAX, Segment, Tile};
 use super::super::with_buffer;
 use super::Then;
+use super::laid::Laid;
 use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
 use crate::precision::round_bf16;
@@ -84,6 +85,8 @@ pub(super) struct Target {
 const BLOCK: usize = 1 << 16;
 /// Steps of a slice of the sum at most.
 const STEPS: usize = 1280;
+/// Numbers beyond the last row that may be written.
+const BEYOND: usize = 16;
 /// Positions of the largest block.
 const POSITIONS: usize = 128;
 
@@ -100,6 +103,7 @@ pub(super) unsafe fn multiply(
     operands: Operands,
 ) {
     let positions = reads.n * reads.grid[0] * reads.grid[1];
+    let laid = Laid::of(reads, operands);
     let bias = Floats::padded(then.bias.unwrap_or_default(), panels.width());
     let tasks = 3 * rayon::current_num_threads();
     let most = (BLOCK / panels.steps()).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, POSITIONS);
@@ -109,7 +113,7 @@ pub(super) unsafe fn multiply(
     (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
         let (i, j) = (task / across, task % across);
         let some = j * panels.len() / across..(j + 1) * panels.len() / across;
-        let block = Block { reads, panels, then, bias: &bias, target, operands };
+        let block = Block { reads, panels, then, bias: &bias, target, operands, laid: laid.as_ref() };
         // SAFETY: by the caller; no two tasks share a result.
         unsafe { block.compute(i * len..((i + 1) * len).min(positions), some) };
     });
@@ -123,6 +127,7 @@ struct Block<'a> {
     bias: &'a [f32],
     target: Target,
     operands: Operands,
+    laid: Option<&'a Laid>,
 }
 
 impl Block<'_> {
@@ -136,7 +141,7 @@ impl Block<'_> {
             (false, false) => steps,
             (false, true) => steps.div_ceil(2),
         };
-        with_buffer(pitch * positions.len(), |rows| {
+        with_buffer(pitch * positions.len() + BEYOND, |rows| {
             let mut a = [std::ptr::null::<f32>(); POSITIONS];
             let mut c = [std::ptr::null_mut::<f32>(); POSITIONS];
             let mut added = [std::ptr::null::<f32>(); POSITIONS];
@@ -149,6 +154,18 @@ impl Block<'_> {
                 }
                 if in_place {
                     a[i] = self.reads.first(at).as_ptr();
+                    continue;
+                }
+                if let Some(laid) = self.laid {
+                    let row = &mut rows[i * pitch..];
+                    a[i] = row.as_ptr();
+                    // SAFETY: a row and what may be written beyond it.
+                    unsafe {
+                        widest(|| laid.gather(at, row.as_mut_ptr()));
+                        if in_pairs && steps % 2 == 1 {
+                            *row.as_mut_ptr().cast::<u16>().add(steps) = 0;
+                        }
+                    }
                     continue;
                 }
                 let row = &mut rows[i * pitch..][..pitch];

@@ -210,6 +210,7 @@ fn long_sums_are_their_definition() {
     check(&of(1, 300, [5, 5], [3, 3]), 20, Operands::F32, 1e-5);
     check(&of(1, 301, [5, 5], [3, 3]), 20, Operands::Bf16, 1e-5);
     check(&of(2, 3, [60, 61], [7, 7]), 8, Operands::F32, 1e-5);
+    check(&of(2, 3, [60, 61], [7, 7]), 8, Operands::Bf16, 1e-5);
     check(&of(1, 90, [7, 7], [3, 3]), 90, Operands::F32, 1e-5);
 }
 

@@ -1,0 +1,112 @@
+//! Images laid out with their margins, as the numbers that products take.  Where a filter reads short runs, as the first layer of a network
+//! does of three colours, looking for edges and rounding takes longer than the product; from here a run is a copy of whole vectors.
+
+use rayon::prelude::*;
+
+use super::super::rounding::halves;
+use super::rows::{Reads, Run};
+use super::scratch::Scratch;
+use crate::gemm::Operands;
+
+/// Numbers of the longest run for which it pays.
+const RUN: usize = 32;
+/// Bytes that are copied at once.
+const BLOCK: usize = 64;
+
+/// Images with zeros around them.
+pub(super) struct Laid {
+    words: Scratch,
+    in_halves: bool,
+    /// Numbers of an image, and from one position to the next.
+    image: usize,
+    step: [usize; 2],
+    /// By run: where it begins from its position on, and its numbers.
+    runs: Vec<[usize; 2]>,
+}
+
+impl Laid {
+    /// If it pays.
+    pub(super) fn of(reads: &Reads<'_>, operands: Operands) -> Option<Self> {
+        let (images, runs, in_halves) = (reads.images, reads.runs, operands.in_pairs());
+        let c = images.channels;
+        let pays = runs.len() > 1 && runs.iter().all(|run| run.len * c <= RUN);
+        if !pays || operands == Operands::Bf16 && !in_halves {
+            return None;
+        }
+        let before = [0, 1].map(|i| runs.iter().map(|run| -run.at[i]).max().unwrap_or(0).max(0) as usize);
+        let behind = |i: usize, len: fn(&Run) -> usize| {
+            let ends = runs.iter().map(|run| (run.at[i] + len(run) as isize).max(1) as usize);
+            (reads.grid[i] - 1) * reads.step[i] + ends.max().unwrap_or(1) + before[i]
+        };
+        let size = [behind(0, |_| 1), behind(1, |run| run.len)];
+        let row = size[1] * c;
+        let image = size[0] * row;
+        let a_word = if in_halves { 2 } else { 1 };
+        let mut words = Scratch::new((reads.n * image).div_ceil(a_word) + BLOCK / 4);
+        let [h, w] = images.size;
+        let (from, inside) = (images.data, w.min(size[1] - before[1]) * c);
+        // Rows of both images, of which that without a margin may be longer than what is read of it.
+        let of_row = |i: usize| {
+            let y = (i % size[0]).checked_sub(before[0]).filter(|&y| y < h)?;
+            Some(&from[(i / size[0] * h + y) * w * c..][..inside])
+        };
+        if in_halves {
+            // SAFETY: two halves a word, and every pattern is a number.
+            let to =
+                unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u16>(), reads.n * image) };
+            to.par_chunks_exact_mut(row)
+                .enumerate()
+                .for_each(|(i, to)| lay(of_row(i), before[1] * c, to, halves));
+        } else {
+            let copy = |from: &[f32], to: &mut [f32]| to.copy_from_slice(from);
+            let to = words[..reads.n * image].par_chunks_exact_mut(row);
+            to.enumerate().for_each(|(i, to)| lay(of_row(i), before[1] * c, to, copy));
+        }
+        let at = |run: &Run, i: usize| (run.at[i] + before[i] as isize) as usize;
+        let runs = runs.iter().map(|run| [at(run, 0) * row + at(run, 1) * c, run.len * c]).collect();
+        Some(Laid { words, in_halves, image, step: [reads.step[0] * row, reads.step[1] * c], runs })
+    }
+
+    /// Bytes of a number.
+    fn size(&self) -> usize {
+        if self.in_halves { 2 } else { 4 }
+    }
+
+    /// Where a position lies, in numbers.
+    fn at(&self, [image, i, j]: [usize; 3]) -> usize {
+        image * self.image + i * self.step[0] + j * self.step[1]
+    }
+
+    /// Writes all runs of a position one behind the other, and up to [`BLOCK`] bytes more.
+    ///
+    /// # Safety
+    /// So many can be written at `to`.
+    #[inline(always)]
+    pub(super) unsafe fn gather(&self, position: [usize; 3], to: *mut f32) {
+        let (at, size) = (self.at(position), self.size());
+        let (from, mut to) = (self.words.as_ptr().cast::<u8>(), to.cast::<u8>());
+        for &[start, len] in &self.runs {
+            let bytes = len * size;
+            // SAFETY: a run lies in the images, behind which there is a block more.
+            unsafe {
+                let from = from.add((at + start) * size);
+                for done in (0..bytes).step_by(BLOCK) {
+                    to.add(done)
+                        .cast::<[u8; BLOCK]>()
+                        .write_unaligned(from.add(done).cast::<[u8; BLOCK]>().read_unaligned());
+                }
+                to = to.add(bytes);
+            }
+        }
+    }
+}
+
+/// A row with its margins.
+fn lay<E: Copy + Default>(from: Option<&[f32]>, before: usize, to: &mut [E], put: impl Fn(&[f32], &mut [E])) {
+    let from = from.unwrap_or_default();
+    let (left, rest) = to.split_at_mut(before);
+    let (middle, right) = rest.split_at_mut(from.len());
+    left.fill(E::default());
+    put(from, middle);
+    right.fill(E::default());
+}
