@@ -8,7 +8,7 @@ use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_graph::{
-    Dim, Graph, InputSpec, Node, Op, Role, Shape, Tensor, ValueId, ValueKind, Weights, output_shape,
+    Dim, Graph, InputSpec, Node, Op, Role, Shape, ValueId, ValueKind, Weights, output_shape,
 };
 use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::channels_last::Linear;
@@ -19,7 +19,7 @@ use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
 use crate::packed::pack;
-use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, untracked};
+use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, to_weight, untracked};
 use crate::{Device, EngineError, Gradients, Optimiser};
 
 /// A graph that can run.
@@ -239,12 +239,7 @@ impl Network {
         self.graph
             .params()
             .filter(|(_, name, _)| wanted(name))
-            .map(|(id, name, param)| {
-                let Values::F32(values) = to_array(self.plain(id))?.values else {
-                    unreachable!("parameters are f32")
-                };
-                Ok((name.to_string(), Tensor::from_f32(&param.shape, &values)?))
-            })
+            .map(|(id, name, _)| Ok((name.to_string(), to_weight(self.plain(id))?)))
             .collect()
     }
 

@@ -3,10 +3,14 @@
 use burn_backend::TensorMetadata;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{DType, IntDType, Scalar, Shape, Slice, TensorData};
+use burn_dispatch::backends::flex::FlexTensor;
 use burn_dispatch::{BackendTensor, Dispatch as B, DispatchDevice, DispatchTensor, DispatchTensorKind};
+use bytes::Bytes;
 use headstart_core::{Array, Values};
+use headstart_graph::Tensor;
 
 use crate::EngineError;
+use crate::custom::{on_host, on_processor};
 
 /// A tensor of any rank and element type on any device.
 pub(crate) type T = DispatchTensor;
@@ -79,6 +83,26 @@ pub(crate) fn to_array(tensor: T) -> Result<Array, EngineError> {
         .try_into_vec::<f32>()
         .map_err(|e| EngineError::Read(format!("{e:?}")))?;
     Ok(Array::f32(&shape, values))
+}
+
+/// Reads a float tensor back: on the processor without a copy, as long as nobody writes over it.
+pub(crate) fn to_weight(t: T) -> Result<Tensor, EngineError> {
+    let shape = dims(&t);
+    if cfg!(target_endian = "little") && on_processor(&t) {
+        let bytes = Bytes::from_owner(Held(on_host(t)));
+        return Ok(Tensor::new(headstart_graph::DType::F32, shape, bytes)?);
+    }
+    let Values::F32(values) = to_array(t)?.values else { unreachable!("floats are read as f32") };
+    Ok(Tensor::from_f32(&shape, &values)?)
+}
+
+/// The numbers of a tensor as bytes.
+struct Held(FlexTensor);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(self.0.storage::<f32>())
+    }
 }
 
 pub(crate) fn dims(t: &T) -> Vec<usize> {

@@ -9,7 +9,7 @@ use headstart_graph::{DType, Tensor, Weights};
 use headstart_train::{Progress, State, TunedPass};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, by_rename};
+use crate::Error;
 
 /// Where a training stands: finished seeds and phases, and the state of the running phase.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -85,10 +85,9 @@ impl CheckpointFile {
         }
         let json = serde_json::to_vec(&position).expect("numbers and names");
         tensors.insert(POSITION, Tensor::new(DType::U8, vec![json.len()], json.into())?);
-        let bytes = safetensors::to_bytes(&tensors, &[]);
         let dir = self.path.parent().expect("made of two parts above");
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        by_rename::write(&self.path, &bytes)?;
+        safetensors::save(&self.path, &tensors, &[])?;
         self.last = Instant::now();
         Ok(())
     }

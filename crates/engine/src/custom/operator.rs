@@ -158,7 +158,7 @@ pub(super) fn as_it_lies(t: T) -> FlexTensor {
 }
 
 /// A tensor that is [`on_processor`], with storage that is its elements in order and nothing else.
-pub(super) fn untracked(t: T) -> FlexTensor {
+pub(crate) fn untracked(t: T) -> FlexTensor {
     whole(as_it_lies(t))
 }
 

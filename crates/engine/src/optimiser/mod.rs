@@ -5,10 +5,9 @@ mod sgd;
 
 use std::collections::HashMap;
 
-use headstart_core::Values;
-use headstart_graph::{Tensor, Weights};
+use headstart_graph::Weights;
 
-use crate::tensor::{T, from_f32, to_array};
+use crate::tensor::{T, from_f32, to_weight};
 use crate::{Device, EngineError};
 
 pub use adamw::AdamW;
@@ -59,9 +58,7 @@ fn keep<'a>(
     let mut all: Vec<(&String, &T)> = tensors.collect();
     all.sort_by_key(|(name, _)| *name);
     for (name, tensor) in all {
-        let array = to_array(tensor.clone())?;
-        let Values::F32(values) = &array.values else { unreachable!("moments are f32") };
-        into.insert(format!("{prefix}{name}"), Tensor::from_f32(&array.shape, values)?);
+        into.insert(format!("{prefix}{name}"), to_weight(tensor.clone())?);
     }
     Ok(())
 }
