@@ -10,6 +10,8 @@ mod resize;
 mod scatter;
 mod shape;
 mod special;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(super) use dense::{linear_width, matmul};

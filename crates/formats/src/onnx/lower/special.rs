@@ -14,7 +14,11 @@ pub(super) fn attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
         return Err("is_causal and softcap are not read".into());
     }
     let (q_heads, kv_heads) = (n.int("q_num_heads", 0), n.int("kv_num_heads", 0));
-    let is_joined = r.rank(n.input(0)?) == 3;
+    let rank = r.rank(n.input(0)?);
+    if !(3..=4).contains(&rank) || r.rank(n.input(1)?) != rank || r.rank(n.input(2)?) != rank {
+        return Err("queries, keys and values must all have three axes, or four".into());
+    }
+    let is_joined = rank == 3;
     let mut split = |i: usize, heads: i64, name: &str| -> Result<Val, String> {
         let x = n.input(i)?;
         let d = r.dims(x);

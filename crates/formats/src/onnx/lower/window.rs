@@ -19,7 +19,8 @@ fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window,
     let axes = kernel.len();
     let stride = n.sizes("strides", axes, 1)?;
     let dilation = n.sizes("dilations", axes, 1)?;
-    let sizes: Vec<Option<usize>> = r.dims(x)[2..].iter().map(Dim::fixed).collect();
+    let dims = r.dims(x);
+    let sizes: Vec<Option<usize>> = dims.get(2..).unwrap_or_default().iter().map(Dim::fixed).collect();
     if stride.contains(&0) || dilation.contains(&0) || sizes.len() != axes {
         return Err("its window does not fit its input".into());
     }
@@ -40,8 +41,9 @@ fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window,
             };
             let along = |i: usize| {
                 let out = sizes[i].div_ceil(stride[i]);
-                let reach = (kernel[i].max(1) - 1) * dilation[i] + 1;
-                let total = (out.saturating_sub(1) * stride[i] + reach).saturating_sub(sizes[i]);
+                let reach = (kernel[i].max(1) - 1).saturating_mul(dilation[i]).saturating_add(1);
+                let covered = out.saturating_sub(1).saturating_mul(stride[i]).saturating_add(reach);
+                let total = covered.saturating_sub(sizes[i]);
                 let (small, large) = (total / 2, total - total / 2);
                 if auto == "SAME_UPPER" { [small, large] } else { [large, small] }
             };
@@ -226,7 +228,7 @@ pub(super) fn lrn(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
     let size = usize::try_from(n.int("size", 0)).unwrap_or(0);
     let dims = r.dims(x);
-    let sizes: Option<Vec<usize>> = dims[1..].iter().map(Dim::fixed).collect();
+    let sizes: Option<Vec<usize>> = dims.get(1..).unwrap_or_default().iter().map(Dim::fixed).collect();
     let sizes = sizes.filter(|s| s.len() == 3).ok_or("its image must have a known size")?;
     if size == 0 {
         return Err("`size` is missing".into());

@@ -170,7 +170,7 @@ fn number(kind: ElementKind) -> i32 {
     }
 }
 
-fn value_info(name: &str, kind: ElementKind, shape: &Shape) -> proto::ValueInfo {
+pub(super) fn value_info(name: &str, kind: ElementKind, shape: &Shape) -> proto::ValueInfo {
     let dim = |d: &Dim| proto::Dimension {
         value: Some(match d {
             Dim::Fixed(n) => proto::DimensionValue::Value(*n as i64),
