@@ -83,7 +83,7 @@ enum Chore {
         /// Only rows whose name contains this
         #[arg(long, default_value = "")]
         only: String,
-        /// Folder of tables for whole jobs: hymenoptera/labels.csv, sign_digits/labels.csv (path,label), trec.csv and
+        /// Folder of tables for whole jobs: hymenoptera/labels.csv, sign_digits/labels.csv (path,label), trec.csv, sst2.csv and
         /// sms_spam.csv (text,label); without it networks alone are timed
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,

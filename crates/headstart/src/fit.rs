@@ -213,7 +213,7 @@ fn forecast_of(
         .map(|b| Rival::new(session, &p.source.model, p.tap, b, &p.dataset, &p.splits.train))
         .transpose()?;
     let n_judged = p.splits.valid.len() + p.splits.test.len();
-    forecast(session, &start, prefix, rival.as_ref(), n_judged, options.resume.seconds)
+    forecast(session, &start, prefix, rival.as_ref(), n_judged)
 }
 
 /// Fits, proves and seals; leaves a run folder at `out`.

@@ -16,15 +16,13 @@ use crate::{Error, Session};
 /// Examples that are tried.
 const SAMPLE: usize = 24;
 
-/// Forecasts a run, and says what was extracted for it.  `n_judged` examples are only predicted;
-/// checkpoints are at least `checkpoint_seconds` apart.
+/// Forecasts a run, and says what was extracted for it.  `n_judged` examples are only predicted.
 pub(crate) fn forecast(
     session: &Session,
     start: &Start<'_>,
     prefix: &Prefix,
     rival: Option<&Rival<'_>>,
     n_judged: usize,
-    checkpoint_seconds: f64,
 ) -> Result<(Forecast, Extracted), Error> {
     let idx = start.train_idx;
     let n_all = (idx.len() + n_judged) as f64;
@@ -48,11 +46,9 @@ pub(crate) fn forecast(
         cache_mb += frozen_mb;
         held_mb += frozen_mb;
         saved_share = saved(plan, &dry.graph);
-        if seconds > checkpoint_seconds {
-            // A checkpoint holds what learns and its two moments, and once more as the bytes of its file.
-            let learning: usize = start.plan.groups.iter().map(|g| g.n_learning).sum();
-            held_mb += 2.0 * 3.0 * 4.0 * learning as f64 / MIB;
-        }
+        // What was learned, beside the start's; checkpoints are written from where their numbers lie.
+        let learning: usize = start.plan.groups.iter().map(|g| g.n_learning).sum();
+        held_mb += 4.0 * learning as f64 / MIB;
     }
     if let Some(rival) = rival {
         seconds += rival.forecast_seconds()?;

@@ -28,6 +28,7 @@ struct Job {
 
 const TUNED_SIGNS: [&str; 6] = ["--test-fraction", "0.5", "--recipe", "full", "--set", "passes=6"];
 const TUNED_TREC: [&str; 4] = ["--recipe", "full", "--set", "passes=4"];
+const TUNED_SST2: [&str; 4] = ["--recipe", "full", "--set", "passes=3"];
 
 fn all() -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -72,6 +73,7 @@ fn all() -> Vec<Job> {
     };
     jobs.push(tuned("sign_digits/labels.csv", "efficientnet-lite0", &TUNED_SIGNS, "tune-pictures", &["6"]));
     jobs.push(tuned("trec.csv", "minilm-l6", &TUNED_TREC, "tune-texts", &["4", "5e-5"]));
+    jobs.push(tuned("sst2.csv", "minilm-l6", &TUNED_SST2, "tune-texts", &["3", "3e-5"]));
     jobs
 }
 
