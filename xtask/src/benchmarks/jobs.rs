@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn jobs_have_a_peer_that_the_script_knows() {
         let script = include_str!("jobs.py");
-        assert_eq!(all().len(), 10);
+        assert_eq!(all().len(), 11);
         assert!(all().iter().all(|job| script.contains(job.peer)));
     }
 }
