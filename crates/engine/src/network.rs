@@ -118,8 +118,8 @@ impl Network {
         Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
     }
 
-    /// Computes products in another precision from now on, in inference and in training.  Parameters, values between
-    /// operators, sums and gradients stay f32 (mixed precision; Micikevicius et al., 2018; Kalamkar et al., 2019, whose
+    /// Computes products in another precision from now on, in inference and in training.  Parameters, sums, gradients and values
+    /// between operators stay f32, but for what a convolution makes for a batch norm that goes by the batch (mixed precision; Micikevicius et al., 2018; Kalamkar et al., 2019, whose
     /// bf16 needs no scaling of the loss).  Only the processor knows how; other devices stay with f32.  Integers have no
     /// gradients: a network that learns takes bf16 for them.
     pub fn products_in(&mut self, precision: Precision) {

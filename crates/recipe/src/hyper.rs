@@ -112,7 +112,7 @@ pub const TABLE: &[Hyper] = &[
     Hyper::choice(
         "precision",
         &["f32", "bf16"],
-        "bf16 rounds the factors of products while the network trains; sums and weights stay f32",
+        "bf16 rounds the factors of products while the network trains, and what batch norms by the batch read; sums and weights stay f32",
     ),
     Hyper::choice(
         "batch_norm",

@@ -93,7 +93,7 @@ struct Saved {
 enum SavedNorm {
     Folded(Folded),
     /// By the batch: what the convolution made, γ and β.
-    Behind(BatchNorm, [FlexTensor; 3]),
+    Behind(Box<(BatchNorm, [FlexTensor; 3])>),
 }
 
 /// An expression of what a convolution made for its batch norm, `len` numbers: where factors of products are bf16, so are they.
@@ -135,7 +135,7 @@ impl<const N: usize> Operator<N> for Conv {
                 let y = made(shape, |y| {
                     with_numbers!(self, &product, len, |x| norm.forward(x, affine, residual, y));
                 });
-                (y, Some(SavedNorm::Behind(norm, [product, gamma, beta])))
+                (y, Some(SavedNorm::Behind(Box::new((norm, [product, gamma, beta])))))
             }
             Some(((By::Given(statistics), eps), [gamma, beta])) => {
                 let folded = Folded::new(statistics.clone(), *eps, [slice(&gamma), slice(&beta)]);
@@ -157,7 +157,8 @@ impl<const N: usize> Operator<N> for Conv {
         let Saved { x, weight, norm, y } = saved;
         let mut gradients = [const { None }; N];
         let folded = match norm {
-            Some(SavedNorm::Behind(norm, saved)) => {
+            Some(SavedNorm::Behind(saved)) => {
+                let (norm, saved) = *saved;
                 let (residual, affine);
                 (grad, residual, affine) = self.backward_norm(&norm, saved, y, grad);
                 let [dx, dweight] =

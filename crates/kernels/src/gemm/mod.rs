@@ -221,6 +221,11 @@ impl Shared {
         Shared(slice.as_mut_ptr())
     }
 
+    /// What lies there need not be f32, if whoever writes knows.
+    pub(crate) fn from_pointer(pointer: *mut f32) -> Self {
+        Shared(pointer)
+    }
+
     /// # Safety
     /// The element lies in the slice that the pointer was made of.
     pub(crate) unsafe fn at(self, i: usize) -> *mut f32 {

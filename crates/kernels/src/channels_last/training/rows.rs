@@ -53,9 +53,7 @@ pub(super) struct To {
 
 impl To {
     pub(super) fn new<N: Number>(to: &mut [N]) -> Self {
-        // SAFETY: every number has at least half a word, and what is written goes by `in_halves`.
-        let words = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), 0) };
-        To { numbers: Shared::new(words), in_halves: N::IS_HALF }
+        To { numbers: Shared::from_pointer(to.as_mut_ptr().cast()), in_halves: N::IS_HALF }
     }
 
     /// # Safety
