@@ -321,7 +321,8 @@ pub(super) fn pad(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         let (before, after) = (pads[i], pads[axes.len() + i]);
         all[axis] = [before.max(0) as usize, after.max(0) as usize];
         if before < 0 || after < 0 {
-            let (start, end) = (-before.min(0), -after.min(0));
+            let cut = |pad: i64| pad.min(0).checked_neg().ok_or(TOO_MANY);
+            let (start, end) = (cut(before)?, cut(after)?);
             let left = Expr::from(&d[axis]).sub(&Expr::number(start.checked_add(end).ok_or(TOO_MANY)?));
             let length = dim(&left.ok_or(TOO_MANY)?)?;
             cuts.push(AxisRange { axis, start: dim(&Expr::number(start))?, length, step: 1 });

@@ -116,6 +116,7 @@ fn no_operator_panics_at_inputs_and_settings_that_it_cannot_have() {
                     let some = [
                         Vec::new(),
                         settings(2, 2),
+                        settings(i64::MIN, 2),
                         settings(1, 1),
                         settings(i64::MAX, 2),
                         vec![same_size()],
@@ -127,7 +128,7 @@ fn no_operator_panics_at_inputs_and_settings_that_it_cannot_have() {
                             n_inputs,
                             are_weights,
                             attributes,
-                            if i % 2 == 0 { 23 } else { 11 },
+                            [23, 11, 7][i % 3],
                         );
                         let outcome = catch_unwind(AssertUnwindSafe(|| {
                             read(Path::new("net.onnx"), bytes.into(), &OnnxOptions::default()).is_ok()
