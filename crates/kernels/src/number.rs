@@ -14,6 +14,7 @@ pub struct Bf16(u16);
 
 impl Bf16 {
     /// The nearest one, ties to even.
+    #[inline(always)]
     pub fn of(v: f32) -> Self {
         Bf16(bf16_bits(v) as u16)
     }

@@ -80,7 +80,7 @@ by_isa! {
     ///
     /// # Safety
     /// `k` rows of the factors lie in their slices, and the tile's rows can be written; the machine has the instructions.
-    sum_outer with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => outer_any::<tile::Floats>(
+    sum_outer => outer_any::<tile::Floats>(
         t: &OuterTile<'_>)
 }
 
@@ -89,7 +89,7 @@ by_isa! {
     ///
     /// # Safety
     /// As [`sum_outer`].
-    sum_outer_pairs with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => outer_any::<tile::Pairs>(
+    sum_outer_pairs with "avx512bf16" => outer_any::<tile::Pairs>(
         t: &OuterTile<'_>)
 }
 

@@ -4,22 +4,21 @@
 //! `q` in 0…255, so that zero is exact; weights become signed bytes, `w ≈ scale·q` with `q` in −127…127 (Jacob et al., 2018).
 
 use super::tile::Step;
-use crate::Precision;
-use crate::precision::bf16_bits;
 use crate::simd::widest;
+use crate::{Bf16, Precision};
 
 /// Two numbers to a word; the rest of the last is 0.
 pub(super) fn pairs(from: &[f32], to: &mut [f32]) {
     assert_eq!(to.len(), from.len().div_ceil(2), "a word for two numbers");
-    // SAFETY: two halves are a word, and every pattern is a number.
-    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<u16>(), 2 * to.len()) };
-    halves(from, &mut to[..from.len()]);
-    to[from.len()..].fill(0);
+    let len = 2 * to.len();
+    let (to, rest) = Bf16::in_words_mut(to, len).split_at_mut(from.len());
+    halves(from, to);
+    rest.fill(Bf16::default());
 }
 
 /// A number in bf16 each.
-pub(super) fn halves(from: &[f32], to: &mut [u16]) {
-    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = bf16_bits(v) as u16));
+pub(super) fn halves(from: &[f32], to: &mut [Bf16]) {
+    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = Bf16::of(v)));
 }
 
 /// Rounds runs of numbers that are read together, each to the words from its place in `to` on.  In integers they have one step,

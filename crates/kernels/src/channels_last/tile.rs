@@ -117,19 +117,19 @@ pub(super) unsafe fn compute(isa: Isa, precision: Precision, t: &Tile<'_>) {
 by_isa! {
     /// # Safety
     /// As [`compute`].
-    floats with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => any::<Floats>(t: &Tile<'_>)
+    floats => any::<Floats>(t: &Tile<'_>)
 }
 
 by_isa! {
     /// # Safety
     /// As [`compute`].
-    pairs with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => any::<Pairs>(t: &Tile<'_>)
+    pairs with "avx512bf16" => any::<Pairs>(t: &Tile<'_>)
 }
 
 by_isa! {
     /// # Safety
     /// As [`compute`].
-    fours with "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma" => any::<Fours>(t: &Tile<'_>)
+    fours with "avx512vnni" => any::<Fours>(t: &Tile<'_>)
 }
 
 /// How words are multiplied.

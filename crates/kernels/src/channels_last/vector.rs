@@ -1,6 +1,10 @@
 //! A register of floats of each set of instructions, so that a kernel is written once.
 
+use crate::Bf16;
 use crate::precision::bf16_bits;
+
+/// Floats of the widest vector.
+const LANES_MAX: usize = 16;
 
 /// Some floats that are computed on together.
 ///
@@ -27,9 +31,25 @@ pub(super) trait Vector: Copy {
     /// What lies at the same lanes as numbers of `x` between `lo` and `hi`, which are not inside; the others are 0.
     unsafe fn where_inside(self, x: Self, lo: Self, hi: Self) -> Self;
     /// Both rounded to bf16, side by side in every lane.  Of AVX-512 it takes the instructions for bf16.
-    unsafe fn pair(self, other: Self) -> Self;
+    #[inline(always)]
+    unsafe fn pair(self, other: Self) -> Self {
+        let (mut a, mut b) = ([0.0; LANES_MAX], [0.0; LANES_MAX]);
+        unsafe {
+            self.store(a.as_mut_ptr());
+            other.store(b.as_mut_ptr());
+            a.iter_mut().zip(b).for_each(|(a, b)| *a = paired(*a, b));
+            Self::load(a.as_ptr())
+        }
+    }
     /// Writes the first `n` numbers, 1 to all, rounded to bf16.  Takes the same instructions.
-    unsafe fn store_halves(self, to: *mut u16, n: usize);
+    #[inline(always)]
+    unsafe fn store_halves(self, to: *mut Bf16, n: usize) {
+        let mut numbers = [0.0; LANES_MAX];
+        unsafe {
+            self.store(numbers.as_mut_ptr());
+            (0..n).for_each(|i| *to.add(i) = Bf16::of(numbers[i]));
+        }
+    }
     /// `self + Σ aᵢ·bᵢ` over the two bf16 of every lane of `a` and `b`.
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
     /// The same over four bytes of every lane of `a` and four signed ones of `b`, where lanes of the sum are integers.
@@ -42,8 +62,9 @@ pub(super) trait Vector: Copy {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Vector, paired};
-    use crate::precision::bf16_bits;
+    use super::Vector;
+    use crate::Bf16;
+    use crate::gemm::side_by_side;
 
     // SAFETY of every block: by the trait's contract.
     impl Vector for __m512 {
@@ -106,17 +127,11 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn pair(self, other: Self) -> Self {
-            unsafe {
-                let halves = |v| {
-                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
-                };
-                let upper = _mm512_slli_epi32::<16>(halves(other));
-                _mm512_castsi512_ps(_mm512_or_si512(halves(self), upper))
-            }
+            unsafe { _mm512_castsi512_ps(side_by_side(self, other)) }
         }
 
         #[inline(always)]
-        unsafe fn store_halves(self, to: *mut u16, n: usize) {
+        unsafe fn store_halves(self, to: *mut Bf16, n: usize) {
             unsafe {
                 let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self));
                 if n == Self::LANES {
@@ -200,24 +215,6 @@ mod x86 {
                 let above = _mm256_cmp_ps::<_CMP_GT_OQ>(x, lo);
                 _mm256_and_ps(self, _mm256_and_ps(above, _mm256_cmp_ps::<_CMP_LT_OQ>(x, hi)))
             }
-        }
-
-        #[inline(always)]
-        unsafe fn pair(self, other: Self) -> Self {
-            unsafe {
-                let [a, b] = [self, other].map(|v| std::mem::transmute::<__m256, [f32; 8]>(v));
-                std::mem::transmute::<[f32; 8], __m256>(std::array::from_fn(|i| paired(a[i], b[i])))
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn store_halves(self, to: *mut u16, n: usize) {
-            let numbers = unsafe { std::mem::transmute::<__m256, [f32; 8]>(self) };
-            numbers
-                .iter()
-                .take(n)
-                .enumerate()
-                .for_each(|(i, &v)| unsafe { *to.add(i) = bf16_bits(v) as u16 });
         }
 
         #[inline(always)]
@@ -312,16 +309,6 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
-    unsafe fn pair(self, other: Self) -> Self {
-        std::array::from_fn(|i| paired(self[i], other[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn store_halves(self, to: *mut u16, n: usize) {
-        self.iter().take(n).enumerate().for_each(|(i, &v)| unsafe { *to.add(i) = bf16_bits(v) as u16 });
-    }
-
-    #[inline(always)]
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
         let halves = |v: f32| [v.to_bits() << 16, v.to_bits() & 0xffff_0000].map(f32::from_bits);
         std::array::from_fn(|i| {
@@ -370,7 +357,7 @@ impl Store for Whole {
 impl Store for Halves {
     #[inline(always)]
     unsafe fn store<V: Vector>(v: V, to: *mut f32, at: usize, n: usize) {
-        unsafe { v.store_halves(to.cast::<u16>().add(at), n) }
+        unsafe { v.store_halves(to.cast::<Bf16>().add(at), n) }
     }
 }
 
@@ -380,24 +367,25 @@ pub(super) fn paired(a: f32, b: f32) -> f32 {
     f32::from_bits(bf16_bits(a) | bf16_bits(b) << 16)
 }
 
-/// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>` on the registers of a set of instructions; the name of
-/// further features lets AVX-512 have those too.
+/// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>`, or `$body::<V, $generic>`, on the registers of a set of
+/// instructions; of AVX-512 it may have a further feature.
 macro_rules! by_isa {
     ($(#[$doc:meta])* $name:ident => $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
-        by_isa!(
-            $(#[$doc])*
-            $name with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => $body::<>($($arg: $ty),*)
-        );
+        by_isa!($(#[$doc])* $name with "avx512f" => $body::<>($($arg: $ty),*));
+    };
+    ($(#[$doc:meta])* $name:ident => $body:ident::<$generic:ty>($($arg:ident: $ty:ty),* $(,)?)) => {
+        by_isa!($(#[$doc])* $name with "avx512f" => $body::<$generic>($($arg: $ty),*));
     };
     (
         $(#[$doc:meta])*
-        $name:ident with $features:literal => $body:ident::<$($generic:ty)?>($($arg:ident: $ty:ty),* $(,)?)
+        $name:ident with $feature:literal => $body:ident::<$($generic:ty)?>($($arg:ident: $ty:ty),* $(,)?)
     ) => {
         $(#[$doc])*
         pub(in crate::channels_last) unsafe fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = $features)]
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+                #[target_feature(enable = $feature)]
                 unsafe fn avx512($($arg: $ty),*) {
                     // SAFETY: by the caller.
                     unsafe { $body::<std::arch::x86_64::__m512, $($generic)?>($($arg),*) }

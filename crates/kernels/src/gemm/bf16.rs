@@ -87,7 +87,7 @@ unsafe fn pack_wide(from: *const f32, step: usize, [k, n]: [usize; 2], to: *mut 
 /// Two vectors in bf16, a number of each in every lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn side_by_side(even: __m512, odd: __m512) -> __m512i {
+pub(crate) fn side_by_side(even: __m512, odd: __m512) -> __m512i {
     let bits = |v| {
         // SAFETY: vectors of bf16 and of integers have no invalid patterns.
         _mm512_cvtepu16_epi32(unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) })

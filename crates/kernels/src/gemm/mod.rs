@@ -23,6 +23,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use bf16::side_by_side;
 pub use epilogue::{Bias, Epilogue};
 pub use matrix::Matrix;
 pub(crate) use pack::{Lines, Strided, interleave};

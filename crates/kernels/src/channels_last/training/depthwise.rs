@@ -19,7 +19,8 @@ use super::{Then, makes_halves, taps};
 use crate::gemm::Operands;
 use crate::{Floats, Isa, Number, Window};
 
-/// `y [n, oh, ow, c]` of `x [n, h, w, c]` and `weight [c, 1, kh, kw]`; without a gate also in bf16, by any operands.
+/// `y [n, oh, ow, c]` of `x [n, h, w, c]` and `weight [c, 1, kh, kw]`; without a gate also in bf16, on machines with products of
+/// pairs of it.
 ///
 /// ```
 /// use headstart_kernels::{Window, channels_last::training::{self, Then}};
@@ -221,14 +222,14 @@ fn inside(tap: isize, step: usize, w: usize, n: usize) -> Range<usize> {
 by_isa! {
     /// # Safety
     /// The row's pixels can be written at `to`; the machine has the instructions.
-    slide_row with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => row::<Whole>(
+    slide_row => row::<Whole>(
         s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
 }
 
 by_isa! {
     /// # Safety
     /// As [`slide_row`], in bf16.
-    slide_row_in_halves with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => row::<Halves>(
+    slide_row_in_halves with "avx512bf16" => row::<Halves>(
         s: &Slide<'_>, image: usize, i: usize, to: *mut f32)
 }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::super::rounding::halves;
 use super::rows::{Reads, Run};
 use super::scratch::Scratch;
+use crate::Bf16;
 use crate::gemm::Operands;
 
 /// Numbers of the longest run for which it pays.
@@ -51,9 +52,7 @@ impl Laid {
             Some(&from[(i / size[0] * h + y) * w * c..][..inside])
         };
         if in_halves {
-            // SAFETY: two halves a word, and every pattern is a number.
-            let to =
-                unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u16>(), reads.n * image) };
+            let to = Bf16::in_words_mut(&mut words, reads.n * image);
             to.par_chunks_exact_mut(row)
                 .enumerate()
                 .for_each(|(i, to)| lay(of_row(i), before[1] * c, to, halves));

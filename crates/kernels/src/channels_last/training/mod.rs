@@ -29,7 +29,6 @@ mod winograd_weight;
 use rayon::prelude::*;
 
 use super::Winograd;
-use super::winograd::OUT;
 use crate::gemm::Operands;
 use crate::{Number, Window};
 
@@ -40,7 +39,7 @@ use panels::{Lines, Panels};
 pub use pool::{global_mean, global_mean_backward, max_pool, max_pool_backward};
 use rows::{Images, Reads, Run, Target, To, multiply};
 use transformed::Filters;
-use winograd::convolve;
+use winograd::{convolve, n_tiles};
 
 /// What is done to the sums of a convolution while they are at hand: `min(max(sum + bias + residual, lo), hi)`, where a gate lets
 /// it pass.
@@ -122,8 +121,7 @@ pub fn makes_halves(operands: Operands) -> bool {
 /// Whether Winograd's way is the faster one: products of pairs take half as long directly, so for them only where there are many
 /// tiles for the transformed filters.
 fn by_winograd(d: &Window, o: usize, operands: Operands) -> bool {
-    let n_tiles = d.n * d.out().iter().map(|side| side.div_ceil(OUT)).product::<usize>();
-    Winograd::pays(d, o) && (!operands.in_pairs() || n_tiles >= TILES_FOR_PAIRS)
+    Winograd::pays(d, o) && (!operands.in_pairs() || n_tiles(d.n, d.out()) >= TILES_FOR_PAIRS)
 }
 
 /// Fewer tiles cost more than they save beside pairs of bf16.

@@ -17,7 +17,7 @@ use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
 use crate::precision::round_bf16;
 use crate::simd::widest;
-use crate::{Floats, Isa, Number, Precision};
+use crate::{Bf16, Floats, Isa, Number, Precision};
 
 /// Images `[n, height, width, channels]`.
 #[derive(Clone, Copy)]
@@ -47,13 +47,15 @@ pub(super) struct Reads<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct To {
     numbers: Shared,
+    pub(super) len: usize,
     /// In bf16, two to a word.
     pub(super) in_halves: bool,
 }
 
 impl To {
     pub(super) fn new<N: Number>(to: &mut [N]) -> Self {
-        To { numbers: Shared::from_pointer(to.as_mut_ptr().cast()), in_halves: N::IS_HALF }
+        let numbers = Shared::from_pointer(to.as_mut_ptr().cast());
+        To { numbers, len: to.len(), in_halves: N::IS_HALF }
     }
 
     /// # Safety
@@ -62,7 +64,7 @@ impl To {
         // SAFETY: by the caller.
         unsafe {
             match self.in_halves {
-                true => self.numbers.at(0).cast::<u16>().add(i).cast(),
+                true => self.numbers.at(0).cast::<Bf16>().add(i).cast(),
                 false => self.numbers.at(i),
             }
         }
@@ -158,11 +160,9 @@ impl Block<'_> {
                     let row = &mut rows[i * pitch..];
                     a[i] = row.as_ptr();
                     // SAFETY: a row and what may be written beyond it.
-                    unsafe {
-                        widest(|| laid.gather(at, row.as_mut_ptr()));
-                        if in_pairs && steps % 2 == 1 {
-                            *row.as_mut_ptr().cast::<u16>().add(steps) = 0;
-                        }
+                    widest(|| unsafe { laid.gather(at, row.as_mut_ptr()) });
+                    if in_pairs {
+                        Bf16::in_words_mut(row, 2 * pitch)[steps..].fill(Bf16::default());
                     }
                     continue;
                 }
@@ -171,11 +171,9 @@ impl Block<'_> {
                 match self.operands {
                     Operands::F32 => self.reads.gather(at, row, |from, to| to.copy_from_slice(from)),
                     Operands::Bf16 if in_pairs => {
-                        // SAFETY: two bf16 for every f32, of which the last may be beyond the steps.
-                        let row = unsafe {
-                            std::slice::from_raw_parts_mut(row.as_mut_ptr().cast::<u16>(), 2 * pitch)
-                        };
-                        row[steps..].fill(0);
+                        // The last may be beyond the steps.
+                        let row = Bf16::in_words_mut(row, 2 * pitch);
+                        row[steps..].fill(Bf16::default());
                         self.reads.gather(at, &mut row[..steps], halves);
                     }
                     Operands::Bf16 => self.reads.gather(at, row, |from, to| {

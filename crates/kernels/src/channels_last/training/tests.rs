@@ -117,18 +117,15 @@ proptest! {
     }
 }
 
+/// Filters of 3×3 whose result has the size of the image.
+fn of_same_size(n: usize, c: usize, size: [usize; 2]) -> Window {
+    Window { n, c, size, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding: [1; 4] }
+}
+
 /// Many tiles go by Winograd's way beside pairs, too.
 #[test]
 fn many_tiles_are_their_definition_in_pairs() {
-    let d = Window {
-        n: 3,
-        c: 32,
-        size: [30, 31],
-        kernel: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [1; 4],
-    };
+    let d = of_same_size(3, 32, [30, 31]);
     assert!(by_winograd(&d, 34, Operands::Bf16));
     check(&d, 34, Operands::Bf16, 3e-5);
 }
@@ -140,7 +137,7 @@ fn winograd_in_pairs_is_off_by_a_hundredth() {
     for (n, c, o, size) in
         [(1, 40, 36, [12, 12]), (3, 40, 36, [12, 12]), (1, 70, 96, [11, 12]), (2, 96, 70, [16, 12])]
     {
-        let d = Window { n, c, size, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding: [1; 4] };
+        let d = of_same_size(n, c, size);
         assert!(Winograd::pays(&d, o));
         let (x, g) = (numbers(d.n * d.x_len(), 1), numbers(d.n * o * size[0] * size[1], 2));
         let [want, got] = [Operands::F32, Operands::Bf16].map(|operands| {

@@ -16,7 +16,7 @@ use super::transformed::{Filters, Packed};
 use super::{Then, deep};
 use crate::{Floats, Isa};
 
-/// Writes `[n, h, w, o]` at `to`, which holds as many numbers, of images that begin `pad` rows and columns after what the first filter reads.
+/// Writes `[n, h, w, o]` at `to` of images that begin `pad` rows and columns after what the first filter reads.
 pub(super) fn convolve(
     images: Images<'_>,
     n: usize,
@@ -27,11 +27,12 @@ pub(super) fn convolve(
     to: To,
 ) {
     let o = filters.size[0];
+    assert_eq!(to.len, n * size[0] * size[1] * o, "elements of the result");
     let width = lanes(Isa::best());
     let bias = Floats::padded(then.bias.unwrap_or_default(), o.next_multiple_of(width));
     let zeros = Floats::zeros(images.channels);
     let tiles = Tiles { images, pad, size, then, bias: &bias, zeros: &zeros };
-    let n_tiles = n * tiles.grid().iter().product::<usize>();
+    let n_tiles = n_tiles(n, size);
     if deep::pays(n_tiles, filters.size) {
         return deep::convolve(&tiles, n_tiles, filters, to);
     }
@@ -83,6 +84,16 @@ unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: To, block: Range<usize>
     });
 }
 
+/// Rows and columns of tiles of an image of results.
+fn grid(size: [usize; 2]) -> [usize; 2] {
+    size.map(|n| n.div_ceil(OUT))
+}
+
+/// Tiles of all images of results.
+pub(super) fn n_tiles(n: usize, size: [usize; 2]) -> usize {
+    n * grid(size).iter().product::<usize>()
+}
+
 /// The tiles of some images.
 pub(super) struct Tiles<'a> {
     pub(super) images: Images<'a>,
@@ -100,7 +111,7 @@ pub(super) struct Tiles<'a> {
 impl Tiles<'_> {
     /// Rows and columns of tiles of an image.
     pub(super) fn grid(&self) -> [usize; 2] {
-        self.size.map(|n| n.div_ceil(OUT))
+        grid(self.size)
     }
 
     /// Image, row and column of a tile.

@@ -24,7 +24,7 @@ use super::Then;
 use super::rows::Images;
 use super::scratch::Scratch;
 use super::transformed::points;
-use super::winograd::Tiles;
+use super::winograd::{Tiles, n_tiles};
 use crate::gemm::{Operands, Shared};
 use crate::simd::widest;
 use crate::{Floats, Isa, Window};
@@ -50,7 +50,7 @@ pub(super) fn backward_weight(
     let ([top, left, ..], size) = (d.padding, d.out());
     let images = Images { data: x, size: d.size, channels: d.c };
     let tiles = Tiles { images, pad: [top, left], size, then: &Then::default(), bias: &[], zeros: &zeros };
-    let n_tiles = d.n * tiles.grid().iter().product::<usize>();
+    let n_tiles = n_tiles(d.n, size);
     let sums = Sums {
         tiles,
         grad: Images { data: grad, size, channels: o },

@@ -113,7 +113,7 @@ by_isa! {
     ///
     /// # Safety
     /// `c` numbers can be read at each of `from`; the machine has the instructions.
-    transform with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => transform_any::<Alone>(
+    transform => transform_any::<Alone>(
         from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize)
 }
 
@@ -122,7 +122,7 @@ by_isa! {
     ///
     /// # Safety
     /// As [`transform`].
-    transform_second with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => transform_any::<Second>(
+    transform_second with "avx512bf16" => transform_any::<Second>(
         from: &[*const f32; POSITIONS], c: usize, to: &mut [f32], stride: usize)
 }
 
@@ -131,7 +131,7 @@ by_isa! {
     ///
     /// # Safety
     /// As [`transform`].
-    spread with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => spread_any::<Alone>(
+    spread => spread_any::<Alone>(
         from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
 }
 
@@ -140,7 +140,7 @@ by_isa! {
     ///
     /// # Safety
     /// As [`transform`].
-    spread_second with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => spread_any::<Second>(
+    spread_second with "avx512bf16" => spread_any::<Second>(
         from: &[*const f32; OUT * OUT], c: usize, to: &mut [f32], stride: usize)
 }
 
@@ -308,7 +308,7 @@ by_isa! {
     /// # Safety
     /// A row of products lies at each of 36 places, `stride` apart; the target's pixels can be written, and the residual's read; the
     /// machine has the instructions.
-    finish with "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma" => finish_any::<Whole>(
+    finish => finish_any::<Whole>(
         products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target)
 }
 
@@ -317,7 +317,7 @@ by_isa! {
     ///
     /// # Safety
     /// As [`finish`]; strides count results.
-    finish_in_halves with "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma" => finish_any::<Halves>(
+    finish_in_halves with "avx512bf16" => finish_any::<Halves>(
         products: &[f32], stride: usize, bias: &[f32], count: usize, t: &Target)
 }
 
