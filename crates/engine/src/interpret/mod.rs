@@ -101,14 +101,11 @@ pub(crate) fn apply(
     then: Then,
     device: &DispatchDevice,
 ) -> Result<(T, Option<Measured>), String> {
-    let (mut x, mut measured) = (Inputs(inputs.into_iter()), None);
+    let mut x = Inputs(inputs.into_iter());
     let made = match op {
         Op::Conv2d { stride, padding, dilation, groups } => {
             let (factors, steps) = ([x.take(), x.take()], [*stride, *dilation]);
-            let made;
-            (made, measured) =
-                convolution::conv2d(factors, x.optional(), steps, *padding, *groups, operands, then);
-            made
+            return Ok(convolution::conv2d(factors, x.optional(), steps, *padding, *groups, operands, then));
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());
@@ -116,10 +113,8 @@ pub(crate) fn apply(
         }
         Op::BatchNorm { eps, .. } => {
             let (input, params) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);
-            let made;
-            (made, measured) =
-                custom::batch_norm(input, Norm { params, eps: *eps, by_batch: mode.measures() }, then);
-            made
+            let norm = Norm { params, eps: *eps, by_batch: mode.measures() };
+            return Ok(custom::batch_norm(input, norm, then));
         }
         Op::LayerNorm { eps } => custom::layer_norm(x.take(), x.take(), x.take(), *eps),
         Op::Relu => custom::relu(x.take()),
@@ -202,5 +197,5 @@ pub(crate) fn apply(
         }
         Op::Recurrent { cell, direction } => recurrent::recurrent(x.all(), *cell, *direction),
     };
-    Ok((made, measured))
+    Ok((made, None))
 }
