@@ -75,7 +75,8 @@ impl Network {
         Self::assemble(graph, weights, device, None)
     }
 
-    /// A network for inference alone: weights of linear layers are packed, in `precision`, and not loaded otherwise.
+    /// A network for inference alone: weights of linear layers are packed, in `precision`, and not loaded otherwise.  In integers,
+    /// products of activations with each other, as attention's are, take bf16.
     pub(crate) fn load_packed(
         graph: Graph,
         weights: &Weights,
@@ -114,7 +115,11 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let (operands, device) = (Operands::F32, device.clone());
+        let operands = match packs {
+            None | Some(KernelPrecision::F32) => Operands::F32,
+            Some(KernelPrecision::Bf16 | KernelPrecision::Int8) => Operands::Bf16,
+        };
+        let device = device.clone();
         Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
     }
 

@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// What is applied to every element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,12 +86,20 @@ impl Activation {
     }
 }
 
-fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
-    widest(|| values.iter_mut().for_each(|v| *v = f(*v)));
+widest_fn! {
+    fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+        for v in values {
+            *v = f(*v);
+        }
+    }
 }
 
-fn slopes(x: &[f32], grad: &mut [f32], f: impl Fn(f32) -> f32) {
-    widest(|| grad.iter_mut().zip(x).for_each(|(g, &x)| *g *= f(x)));
+widest_fn! {
+    fn slopes(x: &[f32], grad: &mut [f32], f: impl Fn(f32) -> f32) {
+        for (g, &x) in grad.iter_mut().zip(x) {
+            *g *= f(x);
+        }
+    }
 }
 
 /// eˣ within 2 units in the last place; 0 below −87.3, where the result would be subnormal, and e^88.3 above 88.3, where
@@ -101,12 +109,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     // x = n·ln 2 + r.  Adding 1.5·2²³ rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, clamped));
     let mut p = 1.0 / 720.0;
-    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = p * r + c;
+    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0_f32] {
+        p = r.mul_add(p, c);
     }
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     if x < -87.3 { 0.0 } else { p * power }
@@ -129,10 +137,10 @@ fn normal(x: f32) -> (f32, f32) {
         0.224_730_07,
     ];
     let bell = exp(-0.5 * x * x);
-    let t = 1.0 / (1.0 + (0.4 * std::f32::consts::FRAC_1_SQRT_2) * x.abs());
+    let t = 1.0 / x.abs().mul_add(0.4 * std::f32::consts::FRAC_1_SQRT_2, 1.0);
     let mut p = 0.0;
     for c in ERFC {
-        p = p * t + c;
+        p = t.mul_add(p, c);
     }
     let tail = 0.5 * t * p * bell;
     (if x < 0.0 { tail } else { 1.0 - tail }, bell)

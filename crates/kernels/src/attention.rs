@@ -14,8 +14,8 @@
 use rayon::prelude::*;
 
 use crate::dropout::Dropout;
-use crate::gemm::{Epilogue, Matrix, Shared, serial};
-use crate::simd::widest;
+use crate::gemm::{Epilogue, Matrix, Operands, Shared, serial};
+use crate::simd::widest_fn;
 use crate::{activation, lanes, softmax};
 
 /// Queries that are taken at a time.
@@ -36,6 +36,8 @@ pub struct Shape {
     pub size: usize,
     /// What scores are multiplied by, `1/√size` as a rule.
     pub scale: f32,
+    /// What the factors of products are rounded to: queries, keys, values and probabilities.
+    pub operands: Operands,
 }
 
 /// Row by row of every head, `[n, heads, s_q]`: the largest score and the inverse of the sum of exponentials.
@@ -45,8 +47,8 @@ pub type Normalisers = Vec<[f32; 2]>;
 /// negative number where not.
 ///
 /// ```
-/// use headstart_kernels::attention::{Shape, forward};
-/// let shape = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
+/// use headstart_kernels::{attention::{Shape, forward}, gemm::Operands};
+/// let shape = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0, operands: Operands::F32 };
 /// let mut y = [0.0];
 /// forward(&shape, [&[0.0], &[1.0, 1.0], &[3.0, 5.0]], None, None, &mut y);
 /// assert_eq!(y, [4.0]);
@@ -72,19 +74,13 @@ pub fn forward(
             for (b, kept) in kept.chunks_mut(BLOCK).enumerate() {
                 let q_at = q_at + b * BLOCK * d.width();
                 scores.resize(kept.len() * d.s_k, 0.0);
-                d.scores(d.rows(q, q_at, kept.len()), d.rows(k, k_at, d.s_k), bias, scores);
-                widest(|| {
-                    for (i, (row, kept)) in scores.chunks_exact_mut(d.s_k).zip(kept.iter_mut()).enumerate() {
-                        *kept = softmax::normalise(row);
-                        if let Some(drop) = drop {
-                            drop.apply_to_row(t * d.s_q + b * BLOCK + i, row);
-                        }
-                    }
-                });
+                d.products(d.rows(q, q_at, kept.len()), d.rows(k, k_at, d.s_k), scores);
+                probabilities(d, bias, drop, t * d.s_q + b * BLOCK, scores, kept);
                 let p = Matrix::new(scores, [kept.len(), d.s_k], d.s_k);
+                let v = d.rows(v, k_at, d.s_k);
                 // SAFETY: these rows and columns of y belong to this block of this head alone, and lie in y by `check`.
                 unsafe {
-                    serial(p, d.rows(v, k_at, d.s_k), to.at(q_at), d.width(), false, &Epilogue::default())
+                    serial(d.operands, p, v, to.at(q_at), d.width(), false, &Epilogue::default());
                 };
             }
         },
@@ -120,31 +116,16 @@ pub fn backward(
                 let size = [kept.len(), d.s_k];
                 p.resize(size[0] * size[1], 0.0);
                 dp.resize(size[0] * size[1], 0.0);
-                d.scores(q, k, bias, p);
-                // SAFETY: dp is as large as the product.
-                unsafe { serial(g, v.transpose(), dp.as_mut_ptr(), d.s_k, false, &none) };
-                widest(|| {
-                    let rows = p.chunks_exact_mut(d.s_k).zip(dp.chunks_exact_mut(d.s_k));
-                    for (i, ((p, dp), &[max, scale])) in rows.zip(kept).enumerate() {
-                        p.iter_mut().for_each(|p| *p = activation::exp(*p - max) * scale);
-                        let row_idx = t * d.s_q + b * BLOCK + i;
-                        if let Some(drop) = drop {
-                            drop.apply_to_row(row_idx, dp);
-                        }
-                        let mean = lanes::sum2(p, dp, |p, d| p * d);
-                        dp.iter_mut().zip(&*p).for_each(|(dp, &p)| *dp = p * (*dp - mean) * d.scale);
-                        if let Some(drop) = drop {
-                            drop.apply_to_row(row_idx, p);
-                        }
-                    }
-                });
+                d.products(q, k, p);
+                d.products(g, v, dp);
+                slopes(d, bias, drop, t * d.s_q + b * BLOCK, kept, [p, dp]);
                 let (p, ds) = (Matrix::new(p, size, d.s_k), Matrix::new(dp, size, d.s_k));
                 let add = b > 0;
                 // SAFETY: a head's rows and columns belong to this task alone, and lie in their slices by `check`.
                 unsafe {
-                    serial(p.transpose(), g, dv.at(k_at), d.width(), add, &none);
-                    serial(ds, k, dq.at(q_at), d.width(), false, &none);
-                    serial(ds.transpose(), q, dk.at(k_at), d.width(), add, &none);
+                    serial(d.operands, p.transpose(), g, dv.at(k_at), d.width(), add, &none);
+                    serial(d.operands, ds, k, dq.at(q_at), d.width(), false, &none);
+                    serial(d.operands, ds.transpose(), q, dk.at(k_at), d.width(), add, &none);
                 }
             }
         },
@@ -174,18 +155,83 @@ impl Shape {
         Matrix::new(&x[at..], [n, self.size], self.width())
     }
 
-    fn scores(&self, q: Matrix<'_>, k: Matrix<'_>, bias: Option<&[f32]>, scores: &mut [f32]) {
-        assert_eq!(scores.len(), q.size()[0] * self.s_k, "a score for every query and key");
-        // SAFETY: the scores are as large as the product.
-        unsafe { serial(q, k.transpose(), scores.as_mut_ptr(), self.s_k, false, &Epilogue::default()) };
-        widest(|| {
-            for row in scores.chunks_exact_mut(self.s_k) {
-                match bias {
-                    Some(bias) => row.iter_mut().zip(bias).for_each(|(s, b)| *s = *s * self.scale + b),
-                    None => row.iter_mut().for_each(|s| *s *= self.scale),
-                }
+    /// `to = a·bᵀ` of a block's rows and a head's keys or values.
+    fn products(&self, a: Matrix<'_>, b: Matrix<'_>, to: &mut [f32]) {
+        assert_eq!(to.len(), a.size()[0] * self.s_k, "a number for every query and key");
+        // SAFETY: `to` is as large as the product.
+        unsafe {
+            serial(self.operands, a, b.transpose(), to.as_mut_ptr(), self.s_k, false, &Epilogue::default())
+        };
+    }
+}
+
+widest_fn! {
+    /// Products of queries and keys become probabilities, row by row; `kept` is what the backward pass wants.  Rows are counted
+    /// over all heads, from `first` on.
+    fn probabilities(
+        d: &Shape,
+        bias: Option<&[f32]>,
+        drop: Option<Dropout>,
+        first: usize,
+        rows: &mut [f32],
+        kept: &mut [[f32; 2]],
+    ) {
+        for (i, (row, kept)) in rows.chunks_exact_mut(d.s_k).zip(kept).enumerate() {
+            to_scores(row, d.scale, bias);
+            *kept = softmax::normalise(row);
+            if let Some(drop) = drop {
+                drop.apply_to_row(first + i, row);
             }
-        });
+        }
+    }
+}
+
+widest_fn! {
+    /// In rows of the first, products of queries and keys become probabilities; in those of the second, their gradients become those
+    /// of the products.
+    fn slopes(
+        d: &Shape,
+        bias: Option<&[f32]>,
+        drop: Option<Dropout>,
+        first: usize,
+        kept: &[[f32; 2]],
+        rows: [&mut [f32]; 2],
+    ) {
+        let rows = rows.map(|rows| rows.chunks_exact_mut(d.s_k));
+        let [p, dp] = rows;
+        for (i, ((p, dp), &[max, scale])) in p.zip(dp).zip(kept).enumerate() {
+            to_scores(p, d.scale, bias);
+            for p in p.iter_mut() {
+                *p = activation::exp(*p - max) * scale;
+            }
+            if let Some(drop) = drop {
+                drop.apply_to_row(first + i, dp);
+            }
+            let mean = lanes::sum2(p, dp, |p, d| p * d);
+            for (dp, &p) in dp.iter_mut().zip(&*p) {
+                *dp = p * (*dp - mean) * d.scale;
+            }
+            if let Some(drop) = drop {
+                drop.apply_to_row(first + i, p);
+            }
+        }
+    }
+}
+
+/// A row of products of queries and keys becomes scores.
+#[inline(always)]
+fn to_scores(row: &mut [f32], scale: f32, bias: Option<&[f32]>) {
+    match bias {
+        Some(bias) => {
+            for (s, b) in row.iter_mut().zip(bias) {
+                *s = *s * scale + b;
+            }
+        }
+        None => {
+            for s in row {
+                *s *= scale;
+            }
+        }
     }
 }
 
@@ -250,31 +296,34 @@ mod tests {
                 .enumerate()
         {
             let drop = (i % 2 == 0).then_some(Dropout { p: 0.3, seed: 9 });
-            let d = Shape { n, s_q, s_k, heads, size, scale: 1.0 / (size as f32).sqrt() };
+            let scale = 1.0 / (size as f32).sqrt();
+            let d = Shape { n, s_q, s_k, heads, size, scale, operands: Operands::F32 };
             let width = heads * size;
             let (q, g) = (numbers(n * s_q * width, 1), numbers(n * s_q * width, 4));
             let (k, v) = (numbers(n * s_k * width, 2), numbers(n * s_k * width, 3));
             let bias: Vec<f32> =
                 (0..n * s_k).map(|j| if j % s_k > 3 && j % 3 == 0 { -1e9 } else { 0.0 }).collect();
-            let mut y = vec![0.0; q.len()];
-            let kept = forward(&d, [&q, &k, &v], Some(&bias), drop, &mut y);
-            let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; k.len()]);
-            backward(&d, [&q, &k, &v], Some(&bias), drop, &kept, &g, [&mut dq, &mut dk, &mut dv]);
-            for (name, got, want) in ["y", "dq", "dk", "dv"]
-                .into_iter()
-                .zip([y, dq, dk, dv])
-                .zip(naive(&d, [&q, &k, &v], &bias, drop, &g))
-                .map(|((name, got), want)| (name, got, want))
-            {
-                let worst = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-                assert!(worst < 1e-5, "{name} of {d:?}: off by {worst}");
+            let want = naive(&d, [&q, &k, &v], &bias, drop, &g);
+            // Numbers are up to 1, and bf16 rounds each by 2⁻⁹ of it.
+            for (operands, bound) in [(Operands::F32, 1e-5), (Operands::Bf16, 3e-2)] {
+                let d = Shape { operands, ..d };
+                let mut y = vec![0.0; q.len()];
+                let kept = forward(&d, [&q, &k, &v], Some(&bias), drop, &mut y);
+                let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; k.len()]);
+                backward(&d, [&q, &k, &v], Some(&bias), drop, &kept, &g, [&mut dq, &mut dk, &mut dv]);
+                for ((name, got), want) in ["y", "dq", "dk", "dv"].into_iter().zip([y, dq, dk, dv]).zip(&want)
+                {
+                    let worst =
+                        got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                    assert!(worst < bound, "{name} of {d:?}: off by {worst}");
+                }
             }
         }
     }
 
     #[test]
     fn where_every_key_is_masked_all_count_alike() {
-        let d = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0 };
+        let d = Shape { n: 1, s_q: 1, s_k: 2, heads: 1, size: 1, scale: 1.0, operands: Operands::F32 };
         let mut y = [0.0];
         forward(&d, [&[1.0], &[1.0, 2.0], &[3.0, 5.0]], Some(&[-1e9; 2]), None, &mut y);
         assert_eq!(y, [4.0]);

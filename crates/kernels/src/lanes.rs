@@ -19,6 +19,24 @@ pub(crate) fn sum(a: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     total(lanes)
 }
 
+/// Replaces every number by `f` of it, and sums as [`sum`] does.
+#[inline(always)]
+pub(crate) fn replaced_sum(a: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = a.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            chunk[i] = f(chunk[i]);
+            lanes[i] += chunk[i];
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *v = f(*v);
+        *lane += *v;
+    }
+    total(lanes)
+}
+
 /// Sum of `term(a, b)` over two slices of one length.
 #[inline(always)]
 pub(crate) fn sum2(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
@@ -40,20 +58,27 @@ pub(crate) fn sum2(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 
 pub(crate) fn max(a: &[f32]) -> f32 {
     let (chunks, rest) = a.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = if v > *lane { v } else { *lane };
+            *lane = larger(*lane, v);
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    rest.iter().fold(folded(lanes, larger), |a, &b| larger(a, b))
 }
 
 #[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
+fn total(lanes: [f32; LANES]) -> f32 {
+    folded(lanes, |a, b| a + b)
+}
+
+/// Halves upon each other until one number is left.
+#[inline(always)]
+pub(crate) fn folded<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
+    let mut half = N / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] += lanes[i + half];
+            lanes[i] = join(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }

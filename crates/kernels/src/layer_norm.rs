@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use crate::simd::widest;
+use crate::simd::widest_fn;
 use crate::{CHUNK, columns, lanes};
 
 /// Mean and `1/√(σ² + ε)` by row.
@@ -34,22 +34,28 @@ pub fn forward(x: &[f32], [weight, bias]: [&[f32]; 2], eps: f64, y: &mut [f32]) 
     );
     let mut by_row = vec![[0.0; 2]; x.len() / width];
     let rows = (CHUNK / width).max(1);
-    y.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width)).zip(by_row.par_chunks_mut(rows)).for_each(
-        |((y, x), by_row)| {
-            widest(|| {
-                for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(by_row) {
-                    let mean = lanes::sum(x, |v| v) / width as f32;
-                    let variance = lanes::sum(x, |v| (v - mean) * (v - mean)) / width as f32;
-                    let scale = (1.0 / (f64::from(variance) + eps).sqrt()) as f32;
-                    for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                        *y = (x - mean) * scale * w + b;
-                    }
-                    *s = [mean, scale];
-                }
-            });
-        },
-    );
+    y.par_chunks_mut(rows * width)
+        .zip(x.par_chunks(rows * width))
+        .zip(by_row.par_chunks_mut(rows))
+        .for_each(|((y, x), by_row)| forward_here(x, [weight, bias], eps, y, by_row));
     Statistics { by_row }
+}
+
+widest_fn! {
+    /// The same on this thread.
+    fn forward_here(x: &[f32], affine: [&[f32]; 2], eps: f64, y: &mut [f32], by_row: &mut [[f32; 2]]) {
+        let [weight, bias] = affine;
+        let width = weight.len();
+        for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(by_row) {
+            let mean = lanes::sum(x, |v| v) / width as f32;
+            let variance = lanes::sum(x, |v| (v - mean) * (v - mean)) / width as f32;
+            let scale = (1.0 / (f64::from(variance) + eps).sqrt()) as f32;
+            for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = (x - mean) * scale * w + b;
+            }
+            *s = [mean, scale];
+        }
+    }
 }
 
 /// `dx` is filled; `dγ` and `dβ` are returned.
@@ -65,28 +71,41 @@ pub fn backward(x: &[f32], grad: &[f32], weight: &[f32], s: &Statistics, dx: &mu
         .zip(s.by_row.par_chunks(columns::ROWS))
         .map(|(((dx, x), grad), by_row)| {
             let (mut dweight, mut dbias) = (vec![0.0f32; width], vec![0.0f32; width]);
-            let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(grad.chunks_exact(width));
-            widest(|| {
-                for (((dx, x), g), &[mean, scale]) in rows.zip(by_row) {
-                    // dx holds x̂ first, so that it is computed once.
-                    for (d, &x) in dx.iter_mut().zip(x) {
-                        *d = (x - mean) * scale;
-                    }
-                    for (((dw, db), &hat), &g) in dweight.iter_mut().zip(&mut dbias).zip(&*dx).zip(g) {
-                        *dw += g * hat;
-                        *db += g;
-                    }
-                    let offset = lanes::sum2(g, weight, |g, w| g * w) / width as f32;
-                    let slope = projected(g, weight, dx) / width as f32;
-                    for ((d, &g), &w) in dx.iter_mut().zip(g).zip(weight) {
-                        *d = scale * (g * w - offset - *d * slope);
-                    }
-                }
-            });
+            backward_here(x, grad, weight, by_row, dx, [&mut dweight, &mut dbias]);
             (dweight, dbias)
         })
         .collect::<(Vec<_>, Vec<_>)>();
     [columns::add_all(dweight, width), columns::add_all(dbias, width)]
+}
+
+widest_fn! {
+    /// The same on this thread; adds to what `sums` hold.
+    fn backward_here(
+        x: &[f32],
+        grad: &[f32],
+        weight: &[f32],
+        by_row: &[[f32; 2]],
+        dx: &mut [f32],
+        sums: [&mut [f32]; 2],
+    ) {
+        let (width, [dweight, dbias]) = (weight.len(), sums);
+        let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(grad.chunks_exact(width));
+        for (((dx, x), g), &[mean, scale]) in rows.zip(by_row) {
+            // dx holds x̂ first, so that it is computed once.
+            for (d, &x) in dx.iter_mut().zip(x) {
+                *d = (x - mean) * scale;
+            }
+            for (((dw, db), &hat), &g) in dweight.iter_mut().zip(dbias.iter_mut()).zip(&*dx).zip(g) {
+                *dw += g * hat;
+                *db += g;
+            }
+            let offset = lanes::sum2(g, weight, |g, w| g * w) / width as f32;
+            let slope = projected(g, weight, dx) / width as f32;
+            for ((d, &g), &w) in dx.iter_mut().zip(g).zip(weight) {
+                *d = scale * (g * w - offset - *d * slope);
+            }
+        }
+    }
 }
 
 /// Σ a·b·c.

@@ -62,3 +62,9 @@ pub(crate) fn bf16_bits(v: f32) -> u32 {
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     if v.is_nan() { 0x7fc0 } else { nearest }
 }
+
+/// Two numbers in bf16, of which the second lies in the upper half.
+#[inline(always)]
+pub(crate) fn paired(a: f32, b: f32) -> f32 {
+    f32::from_bits(bf16_bits(a) | bf16_bits(b) << 16)
+}

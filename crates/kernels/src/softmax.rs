@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::activation::exp;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 use crate::{CHUNK, lanes};
 
 /// `y [rows, width]` of `x`.
@@ -23,21 +23,27 @@ pub fn forward(x: &[f32], width: usize, y: &mut [f32]) {
     let rows = (CHUNK / width).max(1) * width;
     y.par_chunks_mut(rows).zip(x.par_chunks(rows)).for_each(|(y, x)| {
         y.copy_from_slice(x);
-        widest(|| {
-            for row in y.chunks_exact_mut(width) {
-                normalise(row);
-            }
-        });
+        normalise_rows(y, width);
     });
+}
+
+widest_fn! {
+    /// Replaces every row by its softmax.
+    fn normalise_rows(rows: &mut [f32], width: usize) {
+        for row in rows.chunks_exact_mut(width) {
+            normalise(row);
+        }
+    }
 }
 
 /// Replaces a row by its softmax: returns its maximum and the inverse of the sum of the exponentials.
 #[inline(always)]
 pub(crate) fn normalise(row: &mut [f32]) -> [f32; 2] {
     let max = lanes::max(row);
-    row.iter_mut().for_each(|v| *v = exp(*v - max));
-    let scale = 1.0 / lanes::sum(row, |v| v);
-    row.iter_mut().for_each(|v| *v *= scale);
+    let scale = 1.0 / lanes::replaced_sum(row, |v| exp(v - max));
+    for v in row.iter_mut() {
+        *v *= scale;
+    }
     [max, scale]
 }
 
@@ -46,17 +52,21 @@ pub fn backward(y: &[f32], grad: &[f32], width: usize, dx: &mut [f32]) {
     assert!(width > 0 && y.len() == dx.len() && grad.len() == dx.len(), "as many elements of y, grad and dx");
     let rows = (CHUNK / width).max(1) * width;
     dx.par_chunks_mut(rows).zip(y.par_chunks(rows)).zip(grad.par_chunks(rows)).for_each(|((dx, y), g)| {
-        widest(|| {
-            for ((dx, y), g) in
-                dx.chunks_exact_mut(width).zip(y.chunks_exact(width)).zip(g.chunks_exact(width))
-            {
-                let mean = lanes::sum2(y, g, |y, g| y * g);
-                for ((d, &y), &g) in dx.iter_mut().zip(y).zip(g) {
-                    *d = y * (g - mean);
-                }
-            }
-        });
+        backward_here(y, g, width, dx);
     });
+}
+
+widest_fn! {
+    /// The same on this thread.
+    fn backward_here(y: &[f32], grad: &[f32], width: usize, dx: &mut [f32]) {
+        let rows = y.chunks_exact(width).zip(grad.chunks_exact(width));
+        for (dx, (y, g)) in dx.chunks_exact_mut(width).zip(rows) {
+            let mean = lanes::sum2(y, g, |y, g| y * g);
+            for ((d, &y), &g) in dx.iter_mut().zip(y).zip(g) {
+                *d = y * (g - mean);
+            }
+        }
+    }
 }
 
 /// Mean of `−log softmax(x)[label]` over the rows of `x [n, width]`, and `probabilities [n, width]`, which the backward
@@ -84,11 +94,18 @@ pub fn cross_entropy(x: &[f32], labels: &[usize], probabilities: &mut [f32]) -> 
         .map(|((p, x), &label)| {
             assert!(label < width, "label {label} of {width} classes");
             p.copy_from_slice(x);
-            let [max, scale] = widest(|| normalise(p));
+            let [max, scale] = normalised(p);
             f64::from(max) - f64::from(x[label]) - f64::from(scale).ln()
         })
         .collect();
     (losses.iter().sum::<f64>() / labels.len() as f64) as f32
+}
+
+widest_fn! {
+    /// [`normalise`] of a row by itself.
+    fn normalised(row: &mut [f32]) -> [f32; 2] {
+        normalise(row)
+    }
 }
 
 /// `dx = grad·(p − [j = label])/n`.

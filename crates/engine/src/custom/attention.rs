@@ -6,6 +6,7 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
 use headstart_kernels::dropout::Dropout;
+use headstart_kernels::gemm::Operands;
 
 use super::memory::keep;
 use super::operator::{Operator, integers, is_ours, made, run, slice, slice_mut};
@@ -15,12 +16,13 @@ use crate::tensor::{T, dims, reshape, scale};
 const MASKED: f64 = -1e9;
 
 /// `query [n, s_q, width]`, `key, value [n, s_k, width]`, and where `mask? [n, s_k]` is 0 a key is not attended; scores
-/// are multiplied by `factor`.  `drop` is for tensors that are [`ours`].
+/// are multiplied by `factor`, and factors of products rounded to `operands`.  `drop` is for tensors that are [`ours`].
 pub(crate) fn attention(
     [query, key, value]: [T; 3],
     mask: Option<T>,
     heads: usize,
     factor: f64,
+    operands: Operands,
     drop: Option<Dropout>,
 ) -> T {
     let (q, k) = (dims(&query), dims(&key));
@@ -30,7 +32,7 @@ pub(crate) fn attention(
             keep.into_iter().map(|k| if k == 0 { MASKED as f32 } else { 0.0 }).collect::<Vec<f32>>()
         });
         let size = width / heads;
-        let shape = Shape { n, s_q, s_k, heads, size, scale: factor as f32 };
+        let shape = Shape { n, s_q, s_k, heads, size, scale: factor as f32, operands };
         return run(Attention { shape, bias, drop }, [query, key, value]);
     }
     debug_assert!(drop.is_none(), "whoever drops asks whether the tensors are ours");

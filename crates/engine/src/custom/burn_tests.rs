@@ -359,7 +359,7 @@ fn attention_is_burns() {
         };
         let factor = 1.0 / ((width / heads) as f64).sqrt();
         let qkv = |i: &[T]| [i[0].clone(), i[1].clone(), i[2].clone()];
-        let ours = |i: &[T]| attention(qkv(i), mask.clone(), heads, factor, None);
+        let ours = |i: &[T]| attention(qkv(i), mask.clone(), heads, factor, Operands::F32, None);
         check("attention", &inputs, 1e-5, &ours, &burns);
     }
 }

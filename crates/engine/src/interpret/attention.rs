@@ -5,6 +5,7 @@ use burn_backend::{FloatDType, Scalar, Shape};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_graph::{Attention, disentangled_row, relative_position_bucket};
 use headstart_kernels::dropout::Dropout;
+use headstart_kernels::gemm::Operands;
 
 use super::{Mode, random};
 use crate::custom;
@@ -13,11 +14,13 @@ use crate::tensor::{T, dims, from_f32, from_i64, reshape, scale};
 /// Added to a score, it makes its exponential exactly 0.
 pub(super) const NEVER: f64 = -1e9;
 
-/// `softmax(scale·q·kᵀ + masks + bias)·v`, in training with dropout of the probabilities.
+/// `softmax(scale·q·kᵀ + masks + bias)·v`, in training with dropout of the probabilities.  Factors of products are rounded to
+/// `operands` where our kernel takes them.
 pub(super) fn attention(
     a: &Attention,
     [query, key, value]: [T; 3],
     mut rest: Vec<T>,
+    operands: Operands,
     mode: &mut Mode<'_>,
     device: &DispatchDevice,
 ) -> T {
@@ -28,14 +31,14 @@ pub(super) fn attention(
     let is_plain = bias.is_none() && !a.causal;
     let drops = a.dropout > 0.0 && matches!(mode, Mode::Training { .. });
     if is_plain && !drops {
-        return custom::attention([query, key, value], rest.pop(), a.heads, factor, None);
+        return custom::attention([query, key, value], rest.pop(), a.heads, factor, operands, None);
     }
     if is_plain
         && custom::attends([&query, &key, &value], rest.last())
         && let Mode::Training { rng, .. } = mode
     {
         let drop = Dropout { p: a.dropout as f32, seed: rng.next_u64() };
-        return custom::attention([query, key, value], rest.pop(), a.heads, factor, Some(drop));
+        return custom::attention([query, key, value], rest.pop(), a.heads, factor, operands, Some(drop));
     }
     let query = if factor == 1.0 { query } else { scale(query, factor) };
     let mut scores = B::float_matmul(split(query, a.heads), B::float_transpose(split(key, a.heads)));

@@ -147,7 +147,7 @@ pub(crate) fn apply(
         Op::PositionIds { offset, padding_id } => index::position_ids(x.take(), *offset, *padding_id, device),
         Op::Attention(a) => {
             let qkv = [x.take(), x.take(), x.take()];
-            attention::attention(a, qkv, x.all(), mode, device)
+            attention::attention(a, qkv, x.all(), operands, mode, device)
         }
         Op::RelativePositionBias { distance_max, bidirectional, .. } => {
             let (weight, lengths) = (x.take(), [&x.take(), &x.take()].map(|t| dims(t)[1]));

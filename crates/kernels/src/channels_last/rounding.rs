@@ -5,7 +5,7 @@
 
 use super::tile::Step;
 use crate::simd::widest;
-use crate::{Bf16, Precision};
+use crate::{Bf16, Precision, lanes};
 
 /// Two numbers to a word; the rest of the last is 0.
 pub(super) fn pairs(from: &[f32], to: &mut [f32]) {
@@ -95,9 +95,13 @@ impl Extent {
     /// Bytes over this range.  What stands for NaN or infinity, or for steps too large for a number, makes every product
     /// NaN.
     fn step(self) -> (Step, Bytes) {
-        let lo = self.lo.into_iter().fold(0.0, f32::min);
-        let hi = self.hi.into_iter().fold(0.0, f32::max);
-        let magnitude = self.magnitude.into_iter().max().unwrap_or(0);
+        let (lo, hi, magnitude) = widest(|| {
+            (
+                lanes::folded(self.lo, |a, b| if b < a { b } else { a }),
+                lanes::folded(self.hi, |a, b| if b > a { b } else { a }),
+                lanes::folded(self.magnitude, u32::max),
+            )
+        });
         let scale = (hi - lo) / 255.0;
         if magnitude >= f32::INFINITY.to_bits() || !scale.is_finite() {
             return (Step { scale: f32::NAN, shift: f32::NAN }, Bytes { by: 0.0, zero: 0.0 });

@@ -1,7 +1,7 @@
 //! A register of floats of each set of instructions, so that a kernel is written once.
 
 use crate::Bf16;
-use crate::precision::bf16_bits;
+use crate::precision::paired;
 
 /// Floats of the widest vector.
 const LANES_MAX: usize = 16;
@@ -359,12 +359,6 @@ impl Store for Halves {
     unsafe fn store<V: Vector>(v: V, to: *mut f32, at: usize, n: usize) {
         unsafe { v.store_halves(to.cast::<Bf16>().add(at), n) }
     }
-}
-
-/// Two numbers in bf16, of which the second lies in the upper half.
-#[inline(always)]
-pub(super) fn paired(a: f32, b: f32) -> f32 {
-    f32::from_bits(bf16_bits(a) | bf16_bits(b) << 16)
 }
 
 /// Defines `$name(isa, arguments)`, which runs the generic `$body::<V>`, or `$body::<V, $generic>`, on the registers of a set of

@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::kernel::{Kernel, Tile, by_shape};
+use super::pack::transposed;
+use crate::precision::paired;
 
 pub(super) const KERNEL: Kernel = Kernel { mr: MR, nr: NR, group: 2, prepare: Some(pair), run };
 
@@ -42,6 +44,54 @@ pub(super) fn pack(from: &[f32], step: usize, [k, n]: [usize; 2], width: usize, 
         }
     }
     true
+}
+
+/// The same of lines whose steps lie one after the other, lines `line` apart.
+pub(super) fn pack_lines(from: &[f32], line: usize, [k, n]: [usize; 2], width: usize, to: &mut [f32]) {
+    assert!(n <= width && k.div_ceil(2) * width <= to.len(), "steps of a panel");
+    assert!((n - 1) * line + k <= from.len(), "lines of a panel");
+    let whole = [k - k % (2 * SIDE), n - n % SIDE];
+    for i in (0..whole[1]).step_by(SIDE) {
+        for p in (0..whole[0]).step_by(2 * SIDE) {
+            // SAFETY: only asked where the machine has the instructions; both blocks lie in their slices, as was just checked.
+            unsafe {
+                pack_square(
+                    from.as_ptr().add(i * line + p),
+                    line,
+                    to.as_mut_ptr().add(p / 2 * width + i),
+                    width,
+                );
+            }
+        }
+    }
+    for (p, to) in to.chunks_exact_mut(width).take(k.div_ceil(2)).enumerate() {
+        let done = if 2 * p < whole[0] { whole[1] } else { 0 };
+        for (i, to) in to[..n].iter_mut().enumerate().skip(done) {
+            let steps = &from[i * line..][2 * p..k.min(2 * p + 2)];
+            *to = paired(steps[0], steps.get(1).copied().unwrap_or(0.0));
+        }
+    }
+}
+
+/// Lines, and pairs of steps, that are packed at once.
+const SIDE: usize = 8;
+
+/// # Safety
+/// 16 steps of 8 lines lie at `from`, and 8 rows of 8 pairs can be written at `to`; the machine has AVX-512 F, VL and BF16.
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16,avx")]
+unsafe fn pack_square(from: *const f32, line: usize, to: *mut f32, width: usize) {
+    let mut lines = [_mm256_setzero_ps(); SIDE];
+    for (i, pairs) in lines.iter_mut().enumerate() {
+        // SAFETY: by the caller; vectors of bf16 and of floats have no invalid patterns.
+        *pairs = unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.add(i * line)));
+            std::mem::transmute::<__m256bh, __m256>(rounded)
+        };
+    }
+    for (p, pairs) in transposed(lines).into_iter().enumerate() {
+        // SAFETY: by the caller.
+        unsafe { _mm256_storeu_ps(to.add(p * width), pairs) };
+    }
 }
 
 /// # Safety

@@ -195,6 +195,7 @@ unsafe fn product_on(
 /// # Safety
 /// Rows of the result, `row_stride` apart, can be written at `to` by this thread alone.
 pub(crate) unsafe fn serial(
+    operands: Operands,
     a: Matrix<'_>,
     b: Matrix<'_>,
     to: *mut f32,
@@ -206,7 +207,7 @@ pub(crate) unsafe fn serial(
     assert_eq!(k, k_b, "inner sizes");
     let (left, right) = (a.rows_as_lines(), b.columns_as_lines());
     // SAFETY: by the caller.
-    unsafe { product(Operands::F32, &left, &right, [m, n, k], Shared(to), row_stride, add, epilogue, false) };
+    unsafe { product(operands, &left, &right, [m, n, k], Shared(to), row_stride, add, epilogue, false) };
 }
 
 /// Where blocks are written from several threads.

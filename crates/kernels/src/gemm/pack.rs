@@ -1,5 +1,7 @@
 //! Lays lines of a matrix out as the panels that a kernel reads: for every step of the sum, one number of each line.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::Isa;
@@ -58,15 +60,19 @@ impl Lines for Strided<'_> {
 
     #[cfg(target_arch = "x86_64")]
     fn pack_pairs(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]) -> bool {
-        let lie_side_by_side = self.line == 1 && n > 0 && !k.is_empty();
-        lie_side_by_side
-            && super::bf16::pack(
-                &self.data[first + k.start * self.step..],
-                self.step,
-                [k.len(), n],
-                width,
-                to,
-            )
+        if n == 0 || k.is_empty() {
+            return false;
+        }
+        let from = &self.data[first * self.line + k.start * self.step..];
+        let size = [k.len(), n];
+        match [self.line, self.step] {
+            [1, step] => super::bf16::pack(from, step, size, width, to),
+            [line, 1] => {
+                super::bf16::pack_lines(from, line, size, width, to);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -111,7 +117,7 @@ fn transposes() -> bool {
     Isa::Avx2.is_available()
 }
 
-/// Transposes a block of 8×8.
+/// Transposes a block of 8×8 that lies in memory.
 ///
 /// # Safety
 /// Eight numbers lie at `from + line` for every line, and eight rows of eight can be written at `to`, `width` apart; the
@@ -119,12 +125,22 @@ fn transposes() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 unsafe fn transpose8(from: *const f32, lines: &[usize; 8], to: *mut f32, width: usize) {
-    use std::arch::x86_64::*;
     let mut r = [_mm256_setzero_ps(); 8];
     for (r, &line) in r.iter_mut().zip(lines) {
         // SAFETY: a line of the block.
         *r = unsafe { _mm256_loadu_ps(from.add(line)) };
     }
+    for (i, row) in transposed(r).into_iter().enumerate() {
+        // SAFETY: a row of the block.
+        unsafe { _mm256_storeu_ps(to.add(i * width), row) };
+    }
+}
+
+/// The transpose of a block of 8×8.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx")]
+pub(super) fn transposed(r: [__m256; 8]) -> [__m256; 8] {
     let mut pairs = r;
     for i in 0..4 {
         pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -138,12 +154,10 @@ unsafe fn transpose8(from: *const f32, lines: &[usize; 8], to: *mut f32, width: 
         fours[4 * i + 2] = _mm256_shuffle_ps::<0x44>(b, d);
         fours[4 * i + 3] = _mm256_shuffle_ps::<0xee>(b, d);
     }
+    let mut rows = r;
     for i in 0..4 {
-        let (low, high) = (fours[i], fours[i + 4]);
-        // SAFETY: rows `i` and `i + 4` of the block.
-        unsafe {
-            _mm256_storeu_ps(to.add(i * width), _mm256_permute2f128_ps::<0x20>(low, high));
-            _mm256_storeu_ps(to.add((i + 4) * width), _mm256_permute2f128_ps::<0x31>(low, high));
-        }
+        rows[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+        rows[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
     }
+    rows
 }

@@ -6,11 +6,11 @@ use rayon::prelude::*;
 
 use super::super::filters::panel_starts;
 use super::super::tile::VECTORS_MAX;
-use super::super::vector::{lanes, paired};
+use super::super::vector::lanes;
 use super::scratch::Scratch;
 use crate::Isa;
 use crate::gemm::{Operands, interleave};
-use crate::precision::round_bf16;
+use crate::precision::{paired, round_bf16};
 use crate::simd::widest;
 
 /// Where the numbers of a weight lie for a product: step `(tap, channel)` of line `i` is at
