@@ -77,6 +77,12 @@ fn refused(bytes: Vec<u8>, because: &str) {
 }
 
 #[test]
+fn an_output_that_depends_on_no_input_is_refused() {
+    let constant = tensor("c", &[1], 1, &1f32.to_le_bytes());
+    refused(model(&[constant, node("Atan", &["c"], &["y"], &[])]), "depends on none of its inputs");
+}
+
+#[test]
 fn the_files_of_these_tests_are_read_where_they_do_not_lie() {
     let model = read(model(&[node("Relu", &["x"], &["y"], &[])])).expect("an honest file");
     assert_eq!(model.graph.nodes()[0].path, "the Relu");

@@ -21,6 +21,9 @@ pub enum GraphError {
     /// A name was looked up that the graph does not have.
     #[error("no {kind} `{name}` in graph `{graph}`{}", nearest(.known))]
     Unknown { kind: &'static str, name: String, graph: String, known: Vec<String> },
+    /// No output that is kept depends on an input.
+    #[error("what graph `{0}` makes depends on none of its inputs")]
+    NoInput(String),
     /// No tap could be found from the graph alone.
     #[error("graph `{graph}` has no classifier to tap: {why}")]
     NoTap { graph: String, why: String },

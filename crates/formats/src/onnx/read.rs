@@ -63,9 +63,9 @@ pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<O
         return Err(malformed("it has no outputs".into()));
     }
     let Reader { builder, mut weights, .. } = file.r;
-    let whole = builder.finish(outputs.iter().copied())?;
+    let whole = builder.finish(outputs.iter().copied()).map_err(|e| malformed(e.to_string()))?;
     let outputs: Vec<Output> = whole.outputs().to_vec();
-    let graph = rewrite::cut_at(&whole, &outputs)?;
+    let graph = rewrite::cut_at(&whole, &outputs).map_err(|e| malformed(e.to_string()))?;
     let kept: Weights = graph
         .params()
         .map(|(_, name, _)| {
