@@ -11,14 +11,13 @@ use headstart_graph::{
     Dim, Graph, InputSpec, Node, Op, Role, Shape, ValueId, ValueKind, Weights, output_shape,
 };
 use headstart_kernels::Precision as KernelPrecision;
-use headstart_kernels::channels_last::Linear;
 use headstart_kernels::gemm::Operands;
 
 use crate::custom::{Norm, Then, begin_backward, begin_run, forget, packed_linear};
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
-use crate::packed::pack;
+use crate::packed::{Packed, pack};
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, to_weight, untracked};
 use crate::{Device, EngineError, Gradients, Optimiser};
 
@@ -55,8 +54,8 @@ pub struct Network {
     fusion: Fusion,
     /// What factors of products are rounded to.
     operands: Operands,
-    /// By node: a linear layer that will not learn; empty in a network that may.
-    packed: Vec<Option<Box<Linear>>>,
+    /// By node: linear layers that will not learn; empty in a network that may.
+    packed: Packed,
 }
 
 /// Elements of one value in a run; more would not fit into any machine.
@@ -343,10 +342,11 @@ impl Network {
                 values[node.output.index()] = Some(constant.clone());
                 continue;
             }
-            if let Some(Some(layer)) = self.packed.get(i) {
-                let x = values[node.inputs[0].index()].clone().expect("values are defined before use");
+            if let Some(Some(layers)) = self.packed.get(i) {
+                let read = |id: ValueId| values[id.index()].clone().expect("values are defined before use");
+                let (x, residual) = (read(node.inputs[0]), layers.residual.map(read));
                 self.done_after[i].iter().for_each(|id| values[id.index()] = None);
-                values[node.output.index()] = Some(packed_linear(layer, x));
+                values[node.output.index()] = Some(packed_linear(layers, x, residual));
                 continue;
             }
             if let Some(id) = self.fusion.done(i) {

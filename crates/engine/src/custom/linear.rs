@@ -4,11 +4,12 @@ use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::columns;
 use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
-use headstart_kernels::{channels_last, columns};
 
 use super::memory::keep;
 use super::operator::{Operator, is_ours, made, made_to_last, plain, run, slice, tensor, untracked};
+use crate::packed::Layers;
 use crate::tensor::T;
 
 /// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
@@ -20,13 +21,20 @@ pub(crate) fn linear(x: T, weight: T, bias: Option<T>, operands: Operands) -> T 
     }
 }
 
-/// `x [.., in]` → `[.., out]` by a layer whose weights are packed, on the processor and without gradients.
-pub(crate) fn packed_linear(layer: &channels_last::Linear, x: T) -> T {
-    let x = untracked(x);
+/// `x [.., in]` → `[.., out]` by layers whose weights are packed, on the processor and without gradients.
+pub(crate) fn packed_linear(layers: &Layers, x: T, residual: Option<T>) -> T {
+    let (x, residual) = (untracked(x), residual.map(untracked));
+    let Layers { first, second, .. } = layers;
     let mut shape = x.shape();
     let last = shape.num_dims() - 1;
-    shape[last] = layer.out();
-    plain(made(shape, |y| layer.run(slice(&x), y)))
+    shape[last] = second.as_ref().unwrap_or(first).out();
+    plain(made(shape, |y| {
+        let (x, residual) = (slice(&x), residual.as_ref().map(slice));
+        match second {
+            Some(second) => first.run_before(second, x, residual, y),
+            None => first.run_adding(x, residual, y),
+        }
+    }))
 }
 
 #[derive(Debug)]

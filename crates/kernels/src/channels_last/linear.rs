@@ -53,6 +53,20 @@ impl Linear {
         }
     }
 
+    /// Before the activation, adds what is given where it runs.
+    ///
+    /// ```
+    /// use headstart_kernels::{Activation, Precision, channels_last::Linear};
+    /// let layer = Linear::new(Precision::F32, &[2.0], None, 1, Activation::Identity).adding();
+    /// let mut y = [0.0];
+    /// layer.run_adding(&[3.0], Some(&[10.0]), &mut y);
+    /// assert_eq!(y, [16.0]);
+    /// ```
+    pub fn adding(mut self) -> Self {
+        self.product.has_residual = true;
+        self
+    }
+
     /// Length of a row of `y`.
     pub fn out(&self) -> usize {
         self.product.filters.len()
@@ -60,18 +74,57 @@ impl Linear {
 
     /// `x [rows, width]` → `y [rows, out]`, on all threads of the pool.
     pub fn run(&self, x: &[f32], y: &mut [f32]) {
-        self.run_on(rayon::current_num_threads(), x, y);
+        self.run_adding(x, None, y);
     }
 
-    /// The same on the caller's thread alone: for a task among many.
+    /// The same with `residual [rows, out]`, if the layer is [`Linear::adding`].
+    pub fn run_adding(&self, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
+        self.run_on(rayon::current_num_threads(), x, residual, y);
+    }
+
+    /// The same as [`Linear::run`] on the caller's thread alone: for a task among many.
     pub fn run_here(&self, x: &[f32], y: &mut [f32]) {
-        self.run_on(1, x, y);
+        self.run_on(1, x, None, y);
     }
 
-    fn run_on(&self, n_threads: usize, x: &[f32], y: &mut [f32]) {
+    /// `next` of what this layer makes, on all threads of the pool.  Of many rows, what is between the layers never leaves the cache.
+    ///
+    /// ```
+    /// use headstart_kernels::{Activation, Precision, channels_last::Linear};
+    /// let first = Linear::new(Precision::F32, &[1.0, -1.0], None, 1, Activation::Relu);
+    /// let second = Linear::new(Precision::F32, &[1.0, 1.0], None, 2, Activation::Identity).adding();
+    /// let mut y = [0.0; 2];
+    /// first.run_before(&second, &[2.0, -3.0], Some(&[0.5, 0.25]), &mut y);
+    /// assert_eq!(y, [2.5, 3.25]);
+    /// ```
+    pub fn run_before(&self, next: &Linear, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
+        let (rows, between, out) = (x.len() / self.width, self.out(), next.out());
+        assert_eq!((next.width, y.len()), (between, rows * out), "layers that fit, and rows of y");
+        let cached = (BETWEEN / between).next_multiple_of(ROWS_MAX);
+        let size = rows.div_ceil(3 * rayon::current_num_threads()).next_multiple_of(ROWS_MAX);
+        if size < 4 * ROWS_MAX {
+            let mut made = vec![0.0; rows * between];
+            self.run(x, &mut made);
+            return next.run_adding(&made, residual, y);
+        }
+        let size = size.min(cached).max(4 * ROWS_MAX);
+        y.par_chunks_mut(size * out)
+            .zip(x.par_chunks(size * self.width))
+            .enumerate()
+            .with_max_len(1)
+            .for_each_init(Vec::new, |made: &mut Vec<f32>, (i, (y, x))| {
+                made.resize(x.len() / self.width * between, 0.0);
+                self.run_here(x, made);
+                next.run_on(1, made, residual.map(|r| &r[i * size * out..][..y.len()]), y);
+            });
+    }
+
+    fn run_on(&self, n_threads: usize, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
         let (rows, out) = (x.len() / self.width, self.out());
         assert_eq!([x.len(), y.len()], [rows * self.width, rows * out], "rows of x and of y");
-        let (tasks, panels) = (3 * n_threads, self.product.filters.n_panels());
+        assert_eq!(residual.map(<[f32]>::len), self.product.has_residual.then_some(y.len()), "what is added");
+        let tasks = if n_threads == 1 { 1 } else { 3 * n_threads };
+        let panels = self.product.filters.n_panels();
         let size = rows.div_ceil(tasks).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, BLOCK);
         let down = rows.div_ceil(size);
         let across = tasks.div_ceil(down.max(1)).min(panels);
@@ -83,7 +136,11 @@ impl Linear {
             let x = &x[block.start * self.width..block.end * self.width];
             // SAFETY: `y` has a row for each of `x`, and no two tasks share a result.
             self.rounded(x, |r| unsafe {
-                (0..r.len).for_each(|k| r.to[k] = y.at((block.start + k) * out));
+                for k in 0..r.len {
+                    let at = (block.start + k) * out;
+                    r.to[k] = y.at(at);
+                    r.residual[k] = residual.map_or(std::ptr::null(), |r| r[at..].as_ptr());
+                }
                 self.product.run(r, panels.clone());
             });
         };
@@ -114,5 +171,7 @@ impl Linear {
     }
 }
 
+/// Numbers between two layers that stay in the second cache.
+const BETWEEN: usize = 1 << 17;
 /// Products with fewer multiplications than this are not worth waking a thread.
 const SERIAL: usize = 1 << 18;
