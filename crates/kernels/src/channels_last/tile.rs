@@ -250,19 +250,24 @@ unsafe fn of_size<V: Vector, M: Multiply, const N: usize, const R: usize>(t: &Ti
                 }
                 let (mut sum, to) = (sum.assume_init(), t.c.get_unchecked(i).add(t.first + at));
                 if M::INTEGERS {
-                    let step = t.steps.get_unchecked(i).scale;
-                    let scale = V::splat(0.0).add_product(V::load(t.scales.add(at)), V::splat(step));
-                    sum = V::splat(0.0).add_product(sum.of_integers(), scale);
-                }
-                if t.add {
-                    sum = V::load_first(to, n).add(sum);
+                    let step = t.steps.get_unchecked(i);
+                    let scale = V::splat(0.0).add_product(V::load(t.scales.add(at)), V::splat(step.scale));
+                    let mut offset = if t.add { V::load_first(to, n) } else { V::splat(0.0) };
+                    if t.clamp.is_some() {
+                        let bias = V::load(t.bias.add(at));
+                        offset = if t.add { offset.add(bias) } else { bias };
+                        offset = offset.add_product(V::load(t.sums.add(at)), V::splat(-step.shift));
+                    }
+                    sum = offset.add_product(sum.of_integers(), scale);
+                } else {
+                    if t.add {
+                        sum = V::load_first(to, n).add(sum);
+                    }
+                    if t.clamp.is_some() {
+                        sum = sum.add(V::load(t.bias.add(at)));
+                    }
                 }
                 if let Some([lo, hi]) = t.clamp {
-                    if M::INTEGERS {
-                        let shift = t.steps.get_unchecked(i).shift;
-                        sum = sum.add_product(V::load(t.sums.add(at)), V::splat(-shift));
-                    }
-                    sum = sum.add(V::load(t.bias.add(at)));
                     if let Some(residual) = &t.residual {
                         let from = residual.get_unchecked(i).add(t.first + at);
                         sum = sum.add(V::load_first(from, n));
