@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// The numbers of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,27 +36,30 @@ pub struct Step {
 /// assert!((w[0] - 0.9).abs() < 1e-6 && (w[1] - 1.1).abs() < 1e-6, "the first step is lr·sign(g)");
 /// ```
 pub fn update(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-    let [beta1, beta2] = step.betas;
-    let (b1, c1) = (beta1 as f32, (1.0 - beta1) as f32);
-    let (b2, c2) = (beta2 as f32, (1.0 - beta2) as f32);
-    let m_scale = (1.0 / (1.0 - beta1.powi(step.step))) as f32;
-    let v_scale = (1.0 / (1.0 - beta2.powi(step.step))) as f32;
-    let (lr, keep, eps) = (step.lr as f32, (1.0 - step.lr * step.weight_decay) as f32, step.eps as f32);
     param
         .par_chunks_mut(CHUNK)
         .zip(m.par_chunks_mut(CHUNK))
         .zip(v.par_chunks_mut(CHUNK))
         .zip(grad.par_chunks(CHUNK))
-        .for_each(|(((param, m), v), grad)| {
-            widest(|| {
-                for (((p, m), v), g) in param.iter_mut().zip(m).zip(v).zip(grad) {
-                    *m = *m * b1 + g * c1;
-                    *v = *v * b2 + g * g * c2;
-                    let denominator = (*v * v_scale).sqrt() + eps;
-                    *p = *p * keep - *m * m_scale / denominator * lr;
-                }
-            });
-        });
+        .for_each(|(((param, m), v), grad)| update_here(step, grad, param, m, v));
+}
+
+widest_fn! {
+    /// The same on this thread.
+    fn update_here(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+        let [beta1, beta2] = step.betas;
+        let (b1, c1) = (beta1 as f32, (1.0 - beta1) as f32);
+        let (b2, c2) = (beta2 as f32, (1.0 - beta2) as f32);
+        let m_scale = (1.0 / (1.0 - beta1.powi(step.step))) as f32;
+        let v_scale = (1.0 / (1.0 - beta2.powi(step.step))) as f32;
+        let (lr, keep, eps) = (step.lr as f32, (1.0 - step.lr * step.weight_decay) as f32, step.eps as f32);
+        for (((p, m), v), g) in param.iter_mut().zip(m).zip(v).zip(grad) {
+            *m = *m * b1 + g * c1;
+            *v = *v * b2 + g * g * c2;
+            let denominator = (*v * v_scale).sqrt() + eps;
+            *p = *p * keep - *m * m_scale / denominator * lr;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::clip;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Rows that are summed by one thread; the sums of blocks are then added in their order.
 pub(crate) const ROWS: usize = 64;
@@ -20,12 +20,19 @@ pub fn sums(x: &[f32], width: usize) -> Vec<f32> {
 /// The same on this thread.
 fn sums_here(x: &[f32], width: usize) -> Vec<f32> {
     let mut sums = vec![0.0f32; width];
-    widest(|| {
-        for row in x.chunks_exact(width) {
-            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-        }
-    });
+    add_rows(&mut sums, x);
     sums
+}
+
+widest_fn! {
+    /// Adds every row of `x [rows, sums.len()]` to the sums.
+    pub(crate) fn add_rows(sums: &mut [f32], x: &[f32]) {
+        for row in x.chunks_exact(sums.len()) {
+            for (s, v) in sums.iter_mut().zip(row) {
+                *s += v;
+            }
+        }
+    }
 }
 
 /// What of the gradient of `min(max(x, lo), hi)` reaches `x [rows, width]`, by the result `y`: `grad` becomes it.  Returns its

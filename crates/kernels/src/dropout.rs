@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// What is dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,7 +31,7 @@ impl Dropout {
     /// assert!((mean - 1.0).abs() < 0.01 && y.contains(&0.0));
     /// ```
     pub fn apply(self, values: &mut [f32]) {
-        values.par_chunks_mut(CHUNK).enumerate().for_each(|(i, row)| widest(|| self.apply_to_row(i, row)));
+        values.par_chunks_mut(CHUNK).enumerate().for_each(|(i, row)| apply_here(self, i, row));
     }
 
     /// Drops some of one row; `row` counts over all there are.
@@ -51,6 +51,13 @@ impl Dropout {
             x ^= x >> 16;
             *value *= if x < limit { 0.0 } else { kept };
         }
+    }
+}
+
+widest_fn! {
+    /// [`Dropout::apply_to_row`] for a row by itself.
+    fn apply_here(drop: Dropout, row_idx: usize, row: &mut [f32]) {
+        drop.apply_to_row(row_idx, row);
     }
 }
 

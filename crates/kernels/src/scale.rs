@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Numbers that are summed side by side.
 const LANES: usize = 16;
@@ -14,21 +14,25 @@ const LANES: usize = 16;
 /// assert_eq!(headstart_kernels::scale::square_sum(&[3.0, -4.0]), 25.0);
 /// ```
 pub fn square_sum(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x
-        .par_chunks(CHUNK)
-        .map(|x| {
-            let mut sums = [0.0f64; LANES];
-            widest(|| {
-                let (whole, rest) = x.as_chunks::<LANES>();
-                for x in whole {
-                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
-                }
-                sums.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
-            });
-            sums.iter().sum()
-        })
-        .collect();
+    let parts: Vec<f64> = x.par_chunks(CHUNK).map(|x| square_sum_here(x)).collect();
     parts.iter().sum()
+}
+
+widest_fn! {
+    /// The same on this thread.
+    fn square_sum_here(x: &[f32]) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (whole, rest) = x.as_chunks::<LANES>();
+        for x in whole {
+            for i in 0..LANES {
+                sums[i] += f64::from(x[i]) * f64::from(x[i]);
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+        sums.iter().sum()
+    }
 }
 
 /// Every `x` becomes `x·by`.
@@ -39,7 +43,15 @@ pub fn square_sum(x: &[f32]) -> f64 {
 /// assert_eq!(x, [1.5, -2.0]);
 /// ```
 pub fn scale(by: f32, x: &mut [f32]) {
-    x.par_chunks_mut(CHUNK).for_each(|x| widest(|| x.iter_mut().for_each(|x| *x *= by)));
+    x.par_chunks_mut(CHUNK).for_each(|x| scale_here(by, x));
+}
+
+widest_fn! {
+    fn scale_here(by: f32, x: &mut [f32]) {
+        for x in x {
+            *x *= by;
+        }
+    }
 }
 
 #[cfg(test)]

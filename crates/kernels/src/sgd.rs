@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// The numbers of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,15 +32,20 @@ pub struct Step {
 /// assert_eq!((w, v), ([-1.0], [2.0]));
 /// ```
 pub fn update(step: &Step, grad: &[f32], param: &mut [f32], velocity: &mut [f32]) {
-    let [lr, momentum, decay] = [step.lr, step.momentum, step.weight_decay].map(|v| v as f32);
-    param.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(grad.par_chunks(CHUNK)).for_each(
-        |((param, velocity), grad)| {
-            widest(|| {
-                for ((w, v), g) in param.iter_mut().zip(velocity).zip(grad) {
-                    *v = *v * momentum + (g + *w * decay);
-                    *w -= *v * lr;
-                }
-            });
-        },
-    );
+    param
+        .par_chunks_mut(CHUNK)
+        .zip(velocity.par_chunks_mut(CHUNK))
+        .zip(grad.par_chunks(CHUNK))
+        .for_each(|((param, velocity), grad)| update_here(step, grad, param, velocity));
+}
+
+widest_fn! {
+    /// The same on this thread.
+    fn update_here(step: &Step, grad: &[f32], param: &mut [f32], velocity: &mut [f32]) {
+        let [lr, momentum, decay] = [step.lr as f32, step.momentum as f32, step.weight_decay as f32];
+        for ((w, v), g) in param.iter_mut().zip(velocity).zip(grad) {
+            *v = *v * momentum + (g + *w * decay);
+            *w -= *v * lr;
+        }
+    }
 }

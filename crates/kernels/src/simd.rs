@@ -53,70 +53,53 @@ impl Isa {
     }
 }
 
-/// Runs `f` compiled for the widest instructions of this machine.
-///
-/// `f` is inlined into a function for which the compiler may use them, so its loops are vectorised that wide; what it
-/// computes is the same, since the compiler neither reorders nor fuses operations on floats.  Only what is short is inlined for
-/// certain: what is long, or multiplies and adds in one rounding, is a [`widest_fn`].
-#[inline]
-pub(crate) fn widest<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    match Isa::best() {
-        // SAFETY: `best` found the instructions on this machine.
-        Isa::Avx512 => return unsafe { on_avx512(f) },
-        // SAFETY: as above.
-        Isa::Avx2 => return unsafe { on_avx2(f) },
-        Isa::Portable => {}
-    }
-    f()
-}
-
 /// Defines a function that is compiled for every set of instructions, and runs the widest of this machine.
 ///
-/// Its body is always inlined into what may use them.  So should be what it calls, and loops over iterators' closures are
-/// better written as loops: a function of its own does not know its caller's instructions, and without them `mul_add`, for
-/// one, is a call for every number.
+/// Its body is always inlined into what may use them, so its loops are vectorised that wide; what it computes is the same, since
+/// the compiler neither reorders nor fuses operations on floats.  What it calls should always be inlined, too, and loops are
+/// better written as loops than as closures for iterators: a function of its own does not know its caller's instructions, and
+/// without them `mul_add`, for one, is a call for every number.
 macro_rules! widest_fn {
+    ($(#[$attribute:meta])* $vis:vis fn $($rest:tt)*) => {
+        $crate::simd::widest_fn!(@ [$(#[$attribute])* $vis] [] $($rest)*);
+    };
+    ($(#[$attribute:meta])* $vis:vis unsafe fn $($rest:tt)*) => {
+        $crate::simd::widest_fn!(@ [$(#[$attribute])* $vis] [unsafe] $($rest)*);
+    };
     (
-        $(#[$doc:meta])*
-        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $made:ty)? $body:block
+        @ [$($head:tt)*] [$($unsafe:tt)?] $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $made:ty)? $body:block
     ) => {
-        $(#[$doc])*
-        $vis fn $name($($arg: $ty),*) $(-> $made)? {
+        $($head)* $($unsafe)? fn $name($($arg: $ty),*) $(-> $made)? {
             #[inline(always)]
-            fn body($($arg: $ty),*) $(-> $made)? $body
+            $($unsafe)? fn body($($arg: $ty),*) $(-> $made)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-                fn avx512($($arg: $ty),*) $(-> $made)? {
-                    body($($arg),*)
+                #[allow(unused_unsafe, reason = "some bodies are safe")]
+                $($unsafe)? fn avx512($($arg: $ty),*) $(-> $made)? {
+                    // SAFETY: by the caller.
+                    unsafe { body($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $ty),*) $(-> $made)? {
-                    body($($arg),*)
+                #[allow(unused_unsafe, reason = "some bodies are safe")]
+                $($unsafe)? fn avx2($($arg: $ty),*) $(-> $made)? {
+                    // SAFETY: by the caller.
+                    unsafe { body($($arg),*) }
                 }
                 match $crate::Isa::best() {
-                    // SAFETY: `best` found the instructions on this machine.
+                    // SAFETY: `best` found the instructions on this machine; the rest by the caller.
                     $crate::Isa::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::Isa::Portable => {}
                 }
             }
-            body($($arg),*)
+            #[allow(unused_unsafe, reason = "some bodies are safe")]
+            // SAFETY: by the caller.
+            unsafe {
+                body($($arg),*)
+            }
         }
     };
 }
 pub(crate) use widest_fn;
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-fn on_avx512<R>(f: impl FnOnce() -> R) -> R {
-    f()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn on_avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
-}

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use crate::Number;
 use crate::clip;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 pub use folded::Folded;
 use passes::{add_sums, block, repeat, replace, task};
 
@@ -99,6 +99,35 @@ impl Statistics {
     }
 }
 
+widest_fn! {
+    /// `y = clip(x·scale + shift + residual)`, numbers by channel repeated to a period.
+    fn normalise(
+        x: &[impl Number],
+        by_channel: [&[f32]; 2],
+        residual: Option<&[f32]>,
+        clip: [f32; 2],
+        y: &mut [f32],
+    ) {
+        let ([scale, shift], [lo, hi]) = (by_channel, clip);
+        let period = scale.len();
+        for (j, (y, x)) in y.chunks_mut(period).zip(x.chunks(period)).enumerate() {
+            let numbers = y.iter_mut().zip(x).zip(scale).zip(shift);
+            match residual {
+                None => {
+                    for (((y, x), a), b) in numbers {
+                        *y = clamped(x.get() * a + b, lo, hi);
+                    }
+                }
+                Some(r) => {
+                    for ((((y, x), a), b), r) in numbers.zip(&r[j * period..]) {
+                        *y = clamped(x.get() * a + b + r, lo, hi);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl BatchNorm {
     /// `y = clip(γ·(x − μ)/√(σ² + ε) + β + residual)`, the norm as one product and one sum: `x·α + (β − μ·α)`, which is how
     /// PyTorch rounds it.
@@ -109,24 +138,12 @@ impl BatchNorm {
         residual: Option<&[f32]>,
         y: &mut [f32],
     ) {
-        let (c, [lo, hi]) = (gamma.len(), self.clip);
+        let c = gamma.len();
         let [scale, shift] = self.affine([gamma, beta]).map(|v| repeat(&v));
-        let clip = |v: f32| clamped(v, lo, hi);
         let task = task(c);
         y.par_chunks_mut(task).zip(x.par_chunks(task)).enumerate().for_each(|(i, (y, x))| {
             let residual = residual.map(|r| &r[i * task..][..y.len()]);
-            widest(|| {
-                let period = scale.len();
-                for (j, (y, x)) in y.chunks_mut(period).zip(x.chunks(period)).enumerate() {
-                    let numbers = y.iter_mut().zip(x).zip(&scale).zip(&shift);
-                    match residual {
-                        None => numbers.for_each(|(((y, x), a), b)| *y = clip(x.get() * a + b)),
-                        Some(r) => numbers
-                            .zip(&r[j * period..])
-                            .for_each(|((((y, x), a), b), r)| *y = clip(x.get() * a + b + r)),
-                    }
-                }
-            });
+            normalise(x, [&scale, &shift], residual, self.clip, y);
         });
     }
 

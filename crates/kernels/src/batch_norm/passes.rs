@@ -1,7 +1,7 @@
 //! Passes over the rows of images, in lanes of channels.
 
 use crate::Number;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Elements that one task takes, and about how many are summed in f32: a few rows of every channel.
 const TASK: usize = 1 << 16;
@@ -43,11 +43,30 @@ pub(super) fn add_sums<A: Number, B: Number>(
 ) {
     let (c, period) = (sums[0].len(), channels[0].len());
     let whole = a.len() / period * period;
-    widest(|| {
+    add_whole(sums, &a[..whole], &b[..whole], channels, &term);
+    // The last rows of an image may be less than a period.
+    for i in whole..a.len() {
+        let at = i - whole;
+        let [s, t] = term(a[i].get(), b[i].get(), channels.map(|channel| channel[at]));
+        sums[0][at % c] += f64::from(s);
+        sums[1][at % c] += f64::from(t);
+    }
+}
+
+widest_fn! {
+    /// The same over whole periods.
+    fn add_whole(
+        sums: &mut [Vec<f64>; 2],
+        a: &[impl Number],
+        b: &[impl Number],
+        channels: [&[f32]; 3],
+        term: impl Fn(f32, f32, [f32; 3]) -> [f32; 2],
+    ) {
+        let (c, period) = (sums[0].len(), channels[0].len());
         for first in (0..period).step_by(LANES) {
-            let [p, q, r] = channels.map(|channel| lanes(channel, first));
+            let [p, q, r] = [0, 1, 2].map(|i| lanes(channels[i], first));
             let [mut one, mut two] = [[0.0f32; LANES]; 2];
-            for (a, b) in a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period)) {
+            for (a, b) in a.chunks_exact(period).zip(b.chunks_exact(period)) {
                 let (a, b) = (lanes(a, first), lanes(b, first));
                 for i in 0..LANES {
                     let [s, t] = term(a[i], b[i], [p[i], q[i], r[i]]);
@@ -60,13 +79,6 @@ pub(super) fn add_sums<A: Number, B: Number>(
                 sums[1][(first + i) % c] += f64::from(two[i]);
             }
         }
-    });
-    // The last rows of an image may be less than a period.
-    for i in whole..a.len() {
-        let at = i - whole;
-        let [s, t] = term(a[i].get(), b[i].get(), channels.map(|channel| channel[at]));
-        sums[0][at % c] += f64::from(s);
-        sums[1][at % c] += f64::from(t);
     }
 }
 
@@ -93,11 +105,26 @@ pub(super) fn replace<A: Number, B: Number>(
 ) {
     let period = channels[0].len();
     let whole = to.len() / period * period;
-    widest(|| {
+    replace_whole(&mut to[..whole], &a[..whole], &b[..whole], channels, &f);
+    for i in whole..to.len() {
+        to[i] = f(to[i], a[i].get(), b[i].get(), channels.map(|channel| channel[i - whole]));
+    }
+}
+
+widest_fn! {
+    /// The same over whole periods.
+    fn replace_whole(
+        to: &mut [f32],
+        a: &[impl Number],
+        b: &[impl Number],
+        channels: [&[f32]; 5],
+        f: impl Fn(f32, f32, f32, [f32; 5]) -> f32,
+    ) {
+        let period = channels[0].len();
         for first in (0..period).step_by(LANES) {
-            let [p, q, r, s, t] = channels.map(|channel| lanes(channel, first));
-            let images = a[..whole].chunks_exact(period).zip(b[..whole].chunks_exact(period));
-            for (to, (a, b)) in to[..whole].chunks_exact_mut(period).zip(images) {
+            let [p, q, r, s, t] = [0, 1, 2, 3, 4].map(|i| lanes(channels[i], first));
+            let images = a.chunks_exact(period).zip(b.chunks_exact(period));
+            for (to, (a, b)) in to.chunks_exact_mut(period).zip(images) {
                 let to = to[first..].first_chunk_mut::<LANES>().expect("a period has whole lanes");
                 let (a, b, mut made) = (lanes(a, first), lanes(b, first), *to);
                 for i in 0..LANES {
@@ -106,8 +133,5 @@ pub(super) fn replace<A: Number, B: Number>(
                 *to = made;
             }
         }
-    });
-    for i in whole..to.len() {
-        to[i] = f(to[i], a[i].get(), b[i].get(), channels.map(|channel| channel[i - whole]));
     }
 }

@@ -5,7 +5,7 @@ use super::tile::Finish;
 use super::view::View;
 use crate::Floats;
 use crate::gemm::Shared;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// `y = finish(x·scale + bias)` and its relatives.
 #[derive(Debug)]
@@ -83,33 +83,45 @@ impl Pointwise {
     /// # Safety
     /// The views lie in the arena, and nobody else writes this row's values, read or written.
     unsafe fn row(&self, arena: Shared, n: usize, [image, y]: [usize; 2]) {
-        let c = self.to.channels;
-        widest(|| {
-            for x in 0..self.to.size[1] {
-                // SAFETY: `c` values of a view; those that are written are not borrowed while they are.
-                let (read, to) = unsafe {
-                    let read = |at: usize| std::slice::from_raw_parts(arena.at(at).cast_const(), c);
-                    let from = arena.at(self.from.at(n, image, y, x)).cast_const();
-                    let to = arena.at(self.to.at(n, image, y, x));
-                    // In place, if they are the same.
-                    std::ptr::copy(from, to, if std::ptr::eq(from, to) { 0 } else { c });
-                    (read, std::slice::from_raw_parts_mut(to, c))
-                };
-                match &self.kind {
-                    Kind::Copy => {}
-                    Kind::Add(other) => {
-                        to.iter_mut().zip(read(other.at(n, image, y, x))).for_each(|(y, v)| *y += v);
-                    }
-                    Kind::Gate(gate) => {
-                        to.iter_mut().zip(read(gate.at(n, image, 0, 0))).for_each(|(y, v)| *y *= v);
-                    }
-                    Kind::Affine(scale, bias) => {
-                        let pairs = scale.iter().zip(bias.iter());
-                        to.iter_mut().zip(pairs).for_each(|(y, (s, b))| *y = *y * s + b);
+        // SAFETY: by the caller.
+        unsafe { run_row(self, arena, n, [image, y]) };
+    }
+}
+
+widest_fn! {
+    /// # Safety
+    /// As [`Pointwise::row`].
+    unsafe fn run_row(op: &Pointwise, arena: Shared, n: usize, at: [usize; 2]) {
+        let ([image, y], c) = (at, op.to.channels);
+        for x in 0..op.to.size[1] {
+            // SAFETY: `c` values of a view; those that are written are not borrowed while they are.
+            let (read, to) = unsafe {
+                let read = |at: usize| std::slice::from_raw_parts(arena.at(at).cast_const(), c);
+                let from = arena.at(op.from.at(n, image, y, x)).cast_const();
+                let to = arena.at(op.to.at(n, image, y, x));
+                // In place, if they are the same.
+                std::ptr::copy(from, to, if std::ptr::eq(from, to) { 0 } else { c });
+                (read, std::slice::from_raw_parts_mut(to, c))
+            };
+            match &op.kind {
+                Kind::Copy => {}
+                Kind::Add(other) => {
+                    for (y, v) in to.iter_mut().zip(read(other.at(n, image, y, x))) {
+                        *y += v;
                     }
                 }
-                self.finish.apply(to);
+                Kind::Gate(gate) => {
+                    for (y, v) in to.iter_mut().zip(read(gate.at(n, image, 0, 0))) {
+                        *y *= v;
+                    }
+                }
+                Kind::Affine(scale, bias) => {
+                    for ((y, s), b) in to.iter_mut().zip(scale.iter()).zip(bias.iter()) {
+                        *y = *y * s + b;
+                    }
+                }
             }
-        });
+            op.finish.apply(to);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Pooling: the largest value or the mean under a window, and the mean of a whole image.
 
+use std::ops::Range;
+
 use super::each;
 use super::view::View;
 use crate::Window;
 use crate::gemm::Shared;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// What is taken of the values under a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,37 +83,58 @@ impl Pool {
             _ => rows.len() * cols.len(),
         };
         let by = 1.0 / count as f32;
-        let c = self.to.channels;
-        widest(|| {
-            for first in (0..c).step_by(CHANNELS) {
-                let len = CHANNELS.min(c - first);
-                let mut pooled = [if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHANNELS];
-                for row in rows.clone() {
-                    for col in cols.clone() {
-                        // SAFETY: channels of a pixel of the image, which nobody writes.
-                        let from = unsafe {
-                            let at = arena.at(self.from.at(n, image, row, col) + first);
-                            std::slice::from_raw_parts(at.cast_const(), len)
-                        };
-                        let pairs = pooled.iter_mut().zip(from);
-                        if self.kind == PoolKind::Max {
-                            // NaN, once met, stays.
-                            pairs.for_each(|(p, &v)| *p = if v > *p || v.is_nan() { v } else { *p });
-                        } else {
-                            pairs.for_each(|(p, v)| *p += v);
+        let (from, to) = (|y, x| self.from.at(n, image, y, x), self.to.at(n, image, y, x));
+        // SAFETY: by the caller.
+        unsafe { pool(self.kind, self.to.channels, by, arena, (&from, rows, cols), to) };
+    }
+}
+
+widest_fn! {
+    /// Pools the pixels of `rows` and `cols`, which `from` places, into the one at `to`.
+    ///
+    /// # Safety
+    /// All these pixels lie in the arena, nobody else writes the one at `to`, and nobody the others.
+    unsafe fn pool(
+        kind: PoolKind,
+        c: usize,
+        by: f32,
+        arena: Shared,
+        window: (&impl Fn(usize, usize) -> usize, Range<usize>, Range<usize>),
+        to: usize,
+    ) {
+        let (from, rows, cols) = window;
+        for first in (0..c).step_by(CHANNELS) {
+            let len = CHANNELS.min(c - first);
+            let mut pooled = [if kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 }; CHANNELS];
+            for row in rows.clone() {
+                for col in cols.clone() {
+                    // SAFETY: channels of a pixel of the image, which nobody writes.
+                    let from = unsafe {
+                        std::slice::from_raw_parts(arena.at(from(row, col) + first).cast_const(), len)
+                    };
+                    let pairs = pooled.iter_mut().zip(from);
+                    if kind == PoolKind::Max {
+                        // NaN, once met, stays.
+                        for (p, &v) in pairs {
+                            *p = if v > *p || v.is_nan() { v } else { *p };
+                        }
+                    } else {
+                        for (p, v) in pairs {
+                            *p += v;
                         }
                     }
                 }
-                if self.kind != PoolKind::Max {
-                    pooled.iter_mut().for_each(|p| *p *= by);
-                }
-                // SAFETY: channels of a pixel that this thread alone writes.
-                unsafe {
-                    let to = arena.at(self.to.at(n, image, y, x) + first);
-                    std::slice::from_raw_parts_mut(to, len).copy_from_slice(&pooled[..len]);
+            }
+            if kind != PoolKind::Max {
+                for p in &mut pooled {
+                    *p *= by;
                 }
             }
-        });
+            // SAFETY: channels of a pixel that this thread alone writes.
+            unsafe {
+                std::slice::from_raw_parts_mut(arena.at(to + first), len).copy_from_slice(&pooled[..len]);
+            }
+        }
     }
 }
 
@@ -135,24 +158,41 @@ impl GlobalMean {
         self.from.check(arena.len(), n);
         self.to.check(arena.len(), n);
         let (c, [h, w]) = (self.from.channels, self.from.size);
-        let by = 1.0 / (h * w) as f32;
         for image in 0..n {
-            widest(|| {
-                for first in (0..c).step_by(CHANNELS) {
-                    let len = CHANNELS.min(c - first);
-                    let mut total = [0.0f32; CHANNELS];
-                    for y in 0..h {
-                        let mut sums = [0.0f32; CHANNELS];
-                        for x in 0..w {
-                            let at = self.from.at(n, image, y, x) + first;
-                            sums.iter_mut().zip(&arena[at..at + len]).for_each(|(s, v)| *s += v);
-                        }
-                        total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+            let from = |y, x| self.from.at(n, image, y, x);
+            mean(arena, c, [h, w], &from, self.to.at(n, image, 0, 0));
+        }
+    }
+}
+
+widest_fn! {
+    /// The mean of an image's pixels, which `from` places, row by row, into the one at `to`.
+    fn mean(
+        arena: &mut [f32],
+        c: usize,
+        size: [usize; 2],
+        from: &impl Fn(usize, usize) -> usize,
+        to: usize,
+    ) {
+        let [h, w] = size;
+        let by = 1.0 / (h * w) as f32;
+        for first in (0..c).step_by(CHANNELS) {
+            let len = CHANNELS.min(c - first);
+            let mut total = [0.0f32; CHANNELS];
+            for y in 0..h {
+                let mut sums = [0.0f32; CHANNELS];
+                for x in 0..w {
+                    for (s, v) in sums.iter_mut().zip(&arena[from(y, x) + first..][..len]) {
+                        *s += v;
                     }
-                    let to = self.to.at(n, image, 0, 0) + first;
-                    arena[to..to + len].iter_mut().zip(total).for_each(|(to, t)| *to = t * by);
                 }
-            });
+                for (t, s) in total.iter_mut().zip(sums) {
+                    *t += s;
+                }
+            }
+            for (to, t) in arena[to + first..][..len].iter_mut().zip(total) {
+                *to = t * by;
+            }
         }
     }
 }

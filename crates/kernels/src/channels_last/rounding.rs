@@ -4,7 +4,8 @@
 //! `q` in 0…255, so that zero is exact; weights become signed bytes, `w ≈ scale·q` with `q` in −127…127 (Jacob et al., 2018).
 
 use super::tile::Step;
-use crate::simd::widest;
+use crate::precision::round_bf16;
+use crate::simd::widest_fn;
 use crate::{Bf16, Precision, lanes};
 
 /// Two numbers to a word; the rest of the last is 0.
@@ -16,9 +17,22 @@ pub(super) fn pairs(from: &[f32], to: &mut [f32]) {
     rest.fill(Bf16::default());
 }
 
-/// A number in bf16 each.
-pub(super) fn halves(from: &[f32], to: &mut [Bf16]) {
-    widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = Bf16::of(v)));
+widest_fn! {
+    /// A number in bf16 each.
+    pub(super) fn halves(from: &[f32], to: &mut [Bf16]) {
+        for (to, &v) in to.iter_mut().zip(from) {
+            *to = Bf16::of(v);
+        }
+    }
+}
+
+widest_fn! {
+    /// Numbers rounded to bf16, each in a word of its own.
+    pub(super) fn rounded(from: &[f32], to: &mut [f32]) {
+        for (to, &v) in to.iter_mut().zip(from) {
+            *to = round_bf16(v);
+        }
+    }
 }
 
 /// Rounds runs of numbers that are read together, each to the words from its place in `to` on.  In integers they have one step,
@@ -76,32 +90,13 @@ impl Extent {
 
     /// Widens to hold `values` as well.
     fn add(&mut self, values: &[f32]) {
-        let Extent { mut lo, mut hi, mut magnitude } = *self;
-        let mut widen = |i: usize, v: f32| {
-            lo[i] = if v < lo[i] { v } else { lo[i] };
-            hi[i] = if v > hi[i] { v } else { hi[i] };
-            magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
-        };
-        let (whole, rest) = values.as_chunks::<LANES>();
-        widest(|| {
-            for values in whole {
-                values.iter().enumerate().for_each(|(i, &v)| widen(i, v));
-            }
-            rest.iter().enumerate().for_each(|(i, &v)| widen(i, v));
-        });
-        *self = Extent { lo, hi, magnitude };
+        *self = widened(*self, values);
     }
 
     /// Bytes over this range.  What stands for NaN or infinity, or for steps too large for a number, makes every product
     /// NaN.
     fn step(self) -> (Step, Bytes) {
-        let (lo, hi, magnitude) = widest(|| {
-            (
-                lanes::folded(self.lo, |a, b| if b < a { b } else { a }),
-                lanes::folded(self.hi, |a, b| if b > a { b } else { a }),
-                lanes::folded(self.magnitude, u32::max),
-            )
-        });
+        let (lo, hi, magnitude) = extremes(&self);
         let scale = (hi - lo) / 255.0;
         if magnitude >= f32::INFINITY.to_bits() || !scale.is_finite() {
             return (Step { scale: f32::NAN, shift: f32::NAN }, Bytes { by: 0.0, zero: 0.0 });
@@ -111,6 +106,39 @@ impl Extent {
         let by = if by.is_finite() { by } else { 0.0 };
         let zero = (-lo * by).round_ties_even();
         (Step { scale, shift: scale * zero }, Bytes { by, zero })
+    }
+}
+
+widest_fn! {
+    /// An extent that holds `values` as well.
+    fn widened(extent: Extent, values: &[f32]) -> Extent {
+        let Extent { mut lo, mut hi, mut magnitude } = extent;
+        let (whole, rest) = values.as_chunks::<LANES>();
+        for values in whole {
+            for i in 0..LANES {
+                let v = values[i];
+                lo[i] = if v < lo[i] { v } else { lo[i] };
+                hi[i] = if v > hi[i] { v } else { hi[i] };
+                magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
+            }
+        }
+        for (i, &v) in rest.iter().enumerate() {
+            lo[i] = if v < lo[i] { v } else { lo[i] };
+            hi[i] = if v > hi[i] { v } else { hi[i] };
+            magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
+        }
+        Extent { lo, hi, magnitude }
+    }
+}
+
+widest_fn! {
+    /// The least and greatest numbers, and the largest pattern.
+    fn extremes(extent: &Extent) -> (f32, f32, u32) {
+        (
+            lanes::folded(extent.lo, |a, b| if b < a { b } else { a }),
+            lanes::folded(extent.hi, |a, b| if b > a { b } else { a }),
+            lanes::folded(extent.magnitude, u32::max),
+        )
     }
 }
 
@@ -125,16 +153,20 @@ impl Bytes {
     /// Four bytes to a word.  The last may be partly 0, which stands for nothing, since weights are 0 there.
     fn of(self, from: &[f32], to: &mut [f32]) {
         let to = bytes(from, to);
+        round_to_bytes(self, from, to);
+        to[from.len()..].fill(0);
+    }
+}
+
+widest_fn! {
+    fn round_to_bytes(bytes: Bytes, from: &[f32], to: &mut [u8]) {
         // Adding 1.5·2²³ leaves the number, rounded to the nearest, in the lowest bits.
         const ROUND: f32 = 12_582_912.0;
-        let Bytes { by, zero } = self;
-        let byte = |v: f32| {
-            let v = v * by + zero;
+        for (to, &v) in to.iter_mut().zip(from) {
+            let v = v.mul_add(bytes.by, bytes.zero);
             let v = if v < 0.0 { 0.0 } else { v };
             let v = if v > 255.0 { 255.0 } else { v };
-            (v + ROUND).to_bits() as u8
-        };
-        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = byte(v)));
-        to[from.len()..].fill(0);
+            *to = (v + ROUND).to_bits() as u8;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Isa;
 use crate::precision::round_bf16;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// A tile of a product: `c = a·b`, or `c += a·b`, over packed panels.
 #[derive(Clone, Copy)]
@@ -86,7 +86,11 @@ impl Kernel {
     }
 }
 
-/// Rounds every number of a panel to bf16.
-fn round_panel(panel: &mut [f32], _width: usize) {
-    widest(|| panel.iter_mut().for_each(|v| *v = round_bf16(*v)));
+widest_fn! {
+    /// Rounds every number of a panel to bf16.
+    fn round_panel(panel: &mut [f32], _width: usize) {
+        for v in panel {
+            *v = round_bf16(*v);
+        }
+    }
 }

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::CHUNK;
-use crate::simd::widest;
+use crate::{CHUNK, columns};
 
 /// `to += from`.
 ///
@@ -14,9 +13,7 @@ use crate::simd::widest;
 /// ```
 pub fn add(to: &mut [f32], from: &[f32]) {
     assert_eq!(to.len(), from.len(), "an element for each");
-    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| {
-        widest(|| to.iter_mut().zip(from).for_each(|(to, v)| *to += v));
-    });
+    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| columns::add_rows(to, from));
 }
 
 /// Images `x [n, c, plane]` as `[n, plane, c]`.

@@ -13,9 +13,9 @@ use super::rows::{Images, Reads};
 use super::runs;
 use super::scratch::Scratch;
 use super::winograd_weight;
-use crate::Window;
 use crate::gemm::{self, Epilogue, Operands, Shared, Strided, product};
-use crate::simd::widest;
+use crate::simd::widest_fn;
+use crate::{Window, columns};
 
 /// Elements of a gradient that is summed in parts.
 const SMALL: usize = 1 << 16;
@@ -78,16 +78,13 @@ pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], 
     // `[parts, o, taps, c]` to `[o, c, taps]`.
     dw.par_chunks_exact_mut(lines).enumerate().for_each(|(o, to)| {
         let (total, rest) = (o * lines..(o + 1) * lines, len);
-        widest(|| {
-            let mut of_filter = made[total.clone()].to_vec();
-            for part in 1..parts {
-                let from = &made[part * rest..][total.clone()];
-                of_filter.iter_mut().zip(from).for_each(|(t, v)| *t += v);
-            }
-            for (tap, channels) in of_filter.chunks_exact(d.c).enumerate() {
-                to[tap..].iter_mut().step_by(d.taps()).zip(channels).for_each(|(to, v)| *to = *v);
-            }
-        });
+        let mut of_filter = made[total.clone()].to_vec();
+        for part in 1..parts {
+            columns::add_rows(&mut of_filter, &made[part * rest..][total.clone()]);
+        }
+        for (tap, channels) in of_filter.chunks_exact(d.c).enumerate() {
+            to[tap..].iter_mut().step_by(d.taps()).zip(channels).for_each(|(to, v)| *to = *v);
+        }
     });
 }
 
@@ -108,9 +105,47 @@ struct Piece {
     to: usize,
 }
 
+widest_fn! {
+    /// Writes `n` steps from position `first` on.
+    fn gather(reads: &Reads<'_>, pieces: &[Piece], first: usize, n: usize, width: usize, to: &mut [f32]) {
+        let Images { data, size: [h, w], channels } = reads.images;
+        let [grid_h, grid_w] = reads.grid;
+        let [mut image, mut i, mut j] = reads.at(first);
+        for to in to.chunks_exact_mut(width).take(n) {
+            let (y, x) = ((i * reads.step[0]) as isize, (j * reads.step[1]) as isize);
+            for Piece { at, lines: [from, until], to: line } in pieces {
+                let (y, x) = (y + at[0], x + at[1]);
+                let to = &mut to[*line..line + until - from];
+                // Lines of the run whose pixels lie in the image.
+                let inside = |pixel: isize| (pixel - x).max(0) as usize * channels;
+                let (lo, hi) = (inside(0).clamp(*from, *until), inside(w as isize).clamp(*from, *until));
+                if y < 0 || y >= h as isize || lo >= hi {
+                    to.fill(0.0);
+                    continue;
+                }
+                let at = ((image * h + y as usize) * w) as isize * channels as isize
+                    + x * channels as isize
+                    + lo as isize;
+                let row = &data[at as usize..][..hi - lo];
+                if hi - lo < to.len() {
+                    to.fill(0.0);
+                }
+                copy(row, &mut to[lo - from..hi - from]);
+            }
+            j += 1;
+            if j == grid_w {
+                (j, i) = (0, i + 1);
+                if i == grid_h {
+                    (i, image) = (0, image + 1);
+                }
+            }
+        }
+    }
+}
+
 impl gemm::Lines for Patches<'_> {
     fn pack(&self, first: usize, n: usize, k: Range<usize>, width: usize, to: &mut [f32]) {
-        let Images { data, size: [h, w], channels } = self.reads.images;
+        let channels = self.reads.images.channels;
         let (mut pieces, mut n_pieces, mut start) = ([Piece::default(); WIDTH], 0, 0);
         for run in self.reads.runs {
             let end = start + run.len * channels;
@@ -122,39 +157,7 @@ impl gemm::Lines for Patches<'_> {
             }
             start = end;
         }
-        let [grid_h, grid_w] = self.reads.grid;
-        let [mut image, mut i, mut j] = self.reads.at(self.first + k.start);
-        widest(|| {
-            for to in to.chunks_exact_mut(width).take(k.len()) {
-                let (y, x) = ((i * self.reads.step[0]) as isize, (j * self.reads.step[1]) as isize);
-                for Piece { at, lines: [from, until], to: line } in &pieces[..n_pieces] {
-                    let (y, x) = (y + at[0], x + at[1]);
-                    let to = &mut to[*line..line + until - from];
-                    // Lines of the run whose pixels lie in the image.
-                    let inside = |pixel: isize| (pixel - x).max(0) as usize * channels;
-                    let (lo, hi) = (inside(0).clamp(*from, *until), inside(w as isize).clamp(*from, *until));
-                    if y < 0 || y >= h as isize || lo >= hi {
-                        to.fill(0.0);
-                        continue;
-                    }
-                    let at = ((image * h + y as usize) * w) as isize * channels as isize
-                        + x * channels as isize
-                        + lo as isize;
-                    let row = &data[at as usize..][..hi - lo];
-                    if hi - lo < to.len() {
-                        to.fill(0.0);
-                    }
-                    copy(row, &mut to[lo - from..hi - from]);
-                }
-                j += 1;
-                if j == grid_w {
-                    (j, i) = (0, i + 1);
-                    if i == grid_h {
-                        (i, image) = (0, image + 1);
-                    }
-                }
-            }
-        });
+        gather(self.reads, &pieces[..n_pieces], self.first + k.start, k.len(), width, to);
     }
 }
 

@@ -8,6 +8,7 @@ use super::rows::{Reads, Run};
 use super::scratch::Scratch;
 use crate::Bf16;
 use crate::gemm::Operands;
+use crate::simd::widest_fn;
 
 /// Numbers of the longest run for which it pays.
 const RUN: usize = 32;
@@ -80,11 +81,19 @@ impl Laid {
     ///
     /// # Safety
     /// So many can be written at `to`.
-    #[inline(always)]
     pub(super) unsafe fn gather(&self, position: [usize; 3], to: *mut f32) {
-        let (at, size) = (self.at(position), self.size());
-        let (from, mut to) = (self.words.as_ptr().cast::<u8>(), to.cast::<u8>());
-        for &[start, len] in &self.runs {
+        // SAFETY: by the caller.
+        unsafe { gather(self, self.at(position), to) }
+    }
+}
+
+widest_fn! {
+    /// # Safety
+    /// As [`Laid::gather`].
+    unsafe fn gather(laid: &Laid, at: usize, to: *mut f32) {
+        let size = laid.size();
+        let (from, mut to) = (laid.words.as_ptr().cast::<u8>(), to.cast::<u8>());
+        for &[start, len] in &laid.runs {
             let bytes = len * size;
             // SAFETY: a run lies in the images, behind which there is a block more.
             unsafe {

@@ -11,7 +11,7 @@ use super::scratch::Scratch;
 use crate::Isa;
 use crate::gemm::{Operands, interleave};
 use crate::precision::{paired, round_bf16};
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Where the numbers of a weight lie for a product: step `(tap, channel)` of line `i` is at
 /// `i·line + channel·step + taps[tap]`.
@@ -117,7 +117,7 @@ impl Lines<'_> {
         } else if self.step == 1 && self.taps.len() == 1 {
             let mut starts = [0; VECTORS_MAX * 16];
             starts[..n].iter_mut().enumerate().for_each(|(i, start)| *start = i * self.line + self.taps[0]);
-            widest(|| interleave(from, &starts[..n], self.channels, cols, panel));
+            interleave(from, &starts[..n], self.channels, cols, panel);
         } else {
             let places =
                 self.taps.iter().flat_map(|tap| (0..self.channels).map(move |c| c * self.step + tap));
@@ -128,14 +128,14 @@ impl Lines<'_> {
     }
 }
 
-/// Rows `2p` and `2p + 1` become row `p` of pairs.
-fn pair(panel: &mut [f32], cols: usize) {
-    widest(|| {
+widest_fn! {
+    /// Rows `2p` and `2p + 1` become row `p` of pairs.
+    fn pair(panel: &mut [f32], cols: usize) {
         for p in 0..panel.len() / (2 * cols) {
             for j in 0..cols {
                 let (even, odd) = (panel[2 * p * cols + j], panel[(2 * p + 1) * cols + j]);
                 panel[p * cols + j] = paired(even, odd);
             }
         }
-    });
+    }
 }

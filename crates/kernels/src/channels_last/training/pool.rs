@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::Window;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Channels that are pooled together.
 const CHANNELS: usize = 32;
@@ -36,34 +36,42 @@ pub fn max_pool(d: &Window, out: [usize; 2], x: &[f32], y: &mut [f32], taps: &mu
     y.par_chunks_exact_mut(ow * c).zip(taps.par_chunks_exact_mut(ow * c)).enumerate().for_each(
         |(row, (y, taps))| {
             let (image, i) = (row / oh, row % oh);
-            widest(|| {
-                let pixels = y.chunks_exact_mut(c).zip(taps.chunks_exact_mut(c));
-                for (j, (y, taps)) in pixels.enumerate() {
-                    for (k, (y, taps)) in y.chunks_mut(CHANNELS).zip(taps.chunks_mut(CHANNELS)).enumerate() {
-                        let (mut best, mut at) = ([f32::NEG_INFINITY; CHANNELS], [NONE; CHANNELS]);
-                        for_taps(d, [i, j], |tap, pixel| {
-                            let from = &x[(image * h * w + pixel) * c + k * CHANNELS..][..y.len()];
-                            // As many as the arrays have, so that the loop is unrolled.
-                            let mut values = [f32::NEG_INFINITY; CHANNELS];
-                            match from.first_chunk::<CHANNELS>() {
-                                Some(from) => values = *from,
-                                None => values[..from.len()].copy_from_slice(from),
-                            }
-                            for l in 0..CHANNELS {
-                                let v = values[l];
-                                let is_larger = (v > best[l]) | v.is_nan() | (at[l] == NONE);
-                                best[l] = if is_larger { v } else { best[l] };
-                                at[l] = if is_larger { tap } else { at[l] };
-                            }
-                        });
-                        assert!(at[0] != NONE, "every window of {d:?} lies on the image");
-                        y.copy_from_slice(&best[..y.len()]);
-                        taps.iter_mut().zip(at).for_each(|(to, tap)| *to = tap as u8);
-                    }
-                }
-            });
+            let of_image = &x[image * h * w * c..][..h * w * c];
+            max_row(d, i, of_image, y, taps);
         },
     );
+}
+
+widest_fn! {
+    /// Row `i` of an image's result.
+    fn max_row(d: &Window, i: usize, x: &[f32], y: &mut [f32], taps: &mut [u8]) {
+        let pixels = y.chunks_exact_mut(d.c).zip(taps.chunks_exact_mut(d.c));
+        for (j, (y, taps)) in pixels.enumerate() {
+            for (k, (y, taps)) in y.chunks_mut(CHANNELS).zip(taps.chunks_mut(CHANNELS)).enumerate() {
+                let (mut best, mut at) = ([f32::NEG_INFINITY; CHANNELS], [NONE; CHANNELS]);
+                for_taps(d, [i, j], |tap, pixel| {
+                    let from = &x[pixel * d.c + k * CHANNELS..][..y.len()];
+                    // As many as the arrays have, so that the loop is unrolled.
+                    let mut values = [f32::NEG_INFINITY; CHANNELS];
+                    match from.first_chunk::<CHANNELS>() {
+                        Some(from) => values = *from,
+                        None => values[..from.len()].copy_from_slice(from),
+                    }
+                    for l in 0..CHANNELS {
+                        let v = values[l];
+                        let is_larger = (v > best[l]) | v.is_nan() | (at[l] == NONE);
+                        best[l] = if is_larger { v } else { best[l] };
+                        at[l] = if is_larger { tap } else { at[l] };
+                    }
+                });
+                assert!(at[0] != NONE, "every window of {d:?} lies on the image");
+                y.copy_from_slice(&best[..y.len()]);
+                for (to, tap) in taps.iter_mut().zip(at) {
+                    *to = tap as u8;
+                }
+            }
+        }
+    }
 }
 
 /// Gradient with respect to `x`, from that of the result and the taps that [`max_pool`] returned.
@@ -119,20 +127,32 @@ pub fn global_mean(x: &[f32], c: usize, y: &mut [f32]) {
     let of_image = x.len() / (y.len() / c);
     let by = 1.0 / (of_image / c) as f32;
     y.par_chunks_exact_mut(c).zip(x.par_chunks_exact(of_image)).for_each(|(y, x)| {
-        widest(|| {
-            y.fill(0.0);
-            // Blocks of pixels, then blocks: shorter chains of roundings.
-            let mut sums = vec![0.0f32; c];
-            for block in x.chunks(16 * c) {
-                sums.fill(0.0);
-                for pixel in block.chunks_exact(c) {
-                    sums.iter_mut().zip(pixel).for_each(|(s, v)| *s += v);
-                }
-                y.iter_mut().zip(&sums).for_each(|(y, s)| *y += s);
-            }
-            y.iter_mut().for_each(|y| *y *= by);
-        });
+        mean(x, by, y);
     });
+}
+
+widest_fn! {
+    /// `y [c]` from the pixels of one image.
+    fn mean(x: &[f32], by: f32, y: &mut [f32]) {
+        let c = y.len();
+        y.fill(0.0);
+        // Blocks of pixels, then blocks: shorter chains of roundings.
+        let mut sums = vec![0.0f32; c];
+        for block in x.chunks(16 * c) {
+            sums.fill(0.0);
+            for pixel in block.chunks_exact(c) {
+                for (s, v) in sums.iter_mut().zip(pixel) {
+                    *s += v;
+                }
+            }
+            for (y, s) in y.iter_mut().zip(&sums) {
+                *y += s;
+            }
+        }
+        for y in y {
+            *y *= by;
+        }
+    }
 }
 
 /// Gradient with respect to `x` from that of the means, `grad [n, c]`.
@@ -143,10 +163,17 @@ pub fn global_mean_backward(grad: &[f32], c: usize, dx: &mut [f32]) {
     let of_image = dx.len() / (grad.len() / c);
     let by = 1.0 / (of_image / c) as f32;
     dx.par_chunks_exact_mut(of_image).zip(grad.par_chunks_exact(c)).for_each(|(dx, grad)| {
-        widest(|| {
-            for pixel in dx.chunks_exact_mut(c) {
-                pixel.iter_mut().zip(grad).for_each(|(dx, g)| *dx = g * by);
-            }
-        });
+        spread(grad, by, dx);
     });
+}
+
+widest_fn! {
+    /// Every pixel becomes `grad·by`.
+    fn spread(grad: &[f32], by: f32, dx: &mut [f32]) {
+        for pixel in dx.chunks_exact_mut(grad.len()) {
+            for (dx, g) in pixel.iter_mut().zip(grad) {
+                *dx = g * by;
+            }
+        }
+    }
 }

@@ -8,15 +8,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::rounding::halves;
+use super::super::rounding::{halves, rounded};
 use super::super::tile::{self, ROWS_MAX, Segment, Tile};
 use super::super::with_buffer;
 use super::Then;
 use super::laid::Laid;
 use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
-use crate::precision::round_bf16;
-use crate::simd::widest;
 use crate::{Bf16, Floats, Isa, Number, Precision};
 
 /// Images `[n, height, width, channels]`.
@@ -160,7 +158,7 @@ impl Block<'_> {
                     let row = &mut rows[i * pitch..];
                     a[i] = row.as_ptr();
                     // SAFETY: a row and what may be written beyond it.
-                    widest(|| unsafe { laid.gather(at, row.as_mut_ptr()) });
+                    unsafe { laid.gather(at, row.as_mut_ptr()) };
                     if in_pairs {
                         Bf16::in_words_mut(row, 2 * pitch)[steps..].fill(Bf16::default());
                     }
@@ -176,9 +174,7 @@ impl Block<'_> {
                         row[steps..].fill(Bf16::default());
                         self.reads.gather(at, &mut row[..steps], halves);
                     }
-                    Operands::Bf16 => self.reads.gather(at, row, |from, to| {
-                        widest(|| to.iter_mut().zip(from).for_each(|(to, &v)| *to = round_bf16(v)));
-                    }),
+                    Operands::Bf16 => self.reads.gather(at, row, rounded),
                 }
             }
             // SAFETY: rows hold as many steps as the panels have; the rest by the caller.

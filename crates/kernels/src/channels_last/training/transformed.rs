@@ -8,7 +8,7 @@ use super::super::winograd::{self, POSITIONS, SIDE};
 use super::panels::starts;
 use super::scratch::Scratch;
 use crate::gemm::Shared;
-use crate::simd::widest;
+use crate::simd::widest_fn;
 
 /// Filters that are transformed when a convolution knows how.
 #[derive(Clone, Copy)]
@@ -119,8 +119,21 @@ unsafe fn filters(
     channels: usize,
     channel: usize,
 ) {
-    let points = points();
-    widest(|| {
+    let values = transform(from, stride, n, turned);
+    for (position, values) in values.iter().enumerate() {
+        // SAFETY: by the caller.
+        let row =
+            unsafe { std::slice::from_raw_parts_mut(to.at((position * channels + channel) * cols), cols) };
+        // Four at a time: for as many as it does not know, the compiler would call a function.
+        let pairs = row.as_chunks_mut::<4>().0.iter_mut().zip(values.as_chunks::<4>().0);
+        pairs.for_each(|(to, from)| *to = *from);
+    }
+}
+
+widest_fn! {
+    /// The numbers of `n` filters of one channel at every position.
+    fn transform(from: &[f32], stride: usize, n: usize, turned: bool) -> [[f32; WIDTH]; POSITIONS] {
+        let points = points();
         let mut g = [[0.0f32; WIDTH]; 9];
         for j in 0..n {
             let filter: &[f32; 9] = from[j * stride..].first_chunk().expect("a filter has nine taps");
@@ -128,6 +141,7 @@ unsafe fn filters(
                 g[if turned { 8 - tap } else { tap }][j] = w;
             }
         }
+        let mut made = [[0.0f32; WIDTH]; POSITIONS];
         for (i, row) in points.iter().enumerate() {
             let mut half = [[0.0f32; WIDTH]; 3];
             for (b, half) in half.iter_mut().enumerate() {
@@ -136,21 +150,13 @@ unsafe fn filters(
                 }
             }
             for (k, col) in points.iter().enumerate() {
-                let mut values = [0.0f32; WIDTH];
-                for (j, v) in values.iter_mut().enumerate() {
+                for (j, v) in made[i * SIDE + k].iter_mut().enumerate() {
                     *v = col[0] * half[0][j] + col[1] * half[1][j] + col[2] * half[2][j];
-                }
-                // SAFETY: by the caller.
-                unsafe {
-                    let row = to.at(((i * SIDE + k) * channels + channel) * cols);
-                    let row = std::slice::from_raw_parts_mut(row, cols);
-                    // Four at a time: for as many as it does not know, the compiler would call a function.
-                    let pairs = row.as_chunks_mut::<4>().0.iter_mut().zip(values.as_chunks::<4>().0);
-                    pairs.for_each(|(to, from)| *to = *from);
                 }
             }
         }
-    });
+        made
+    }
 }
 
 /// [`winograd::points`], as a step of training takes them.

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::super::outer::multiply;
 use super::super::tile::VECTORS_MAX;
 use super::super::vector::lanes;
-use super::super::winograd::{OUT, POSITIONS, SIDE, six, spread, spread_second, transform, transform_second};
+use super::super::winograd::{OUT, POSITIONS, SIDE, spread, spread_second, transform, transform_second};
 use super::super::with_buffer;
 use super::Then;
 use super::rows::Images;
@@ -26,8 +26,8 @@ use super::scratch::Scratch;
 use super::transformed::points;
 use super::winograd::{Tiles, n_tiles};
 use crate::gemm::{Operands, Shared};
-use crate::simd::widest;
-use crate::{Floats, Isa, Window};
+use crate::simd::widest_fn;
+use crate::{Floats, Isa, Window, columns};
 
 /// Filters times channels of which all sums fit into the second cache.
 const FEW: usize = 64 * 64;
@@ -126,7 +126,7 @@ impl Sums<'_> {
             for (position, total) in total.chunks_exact_mut(width).enumerate() {
                 for part in 0..parts {
                     let from = &made[part * len + (position * o + filter) * width..][..width];
-                    widest(|| total.iter_mut().zip(from).for_each(|(t, v)| *t += v));
+                    columns::add_rows(total, from);
                 }
             }
             // SAFETY: the filters of this task alone.
@@ -233,37 +233,53 @@ unsafe fn write(sums: &[f32], width: usize, channels: Range<usize>, to: *mut f32
 /// # Safety
 /// As [`write`].
 unsafe fn write_strided(sums: &[f32], stride: usize, channels: Range<usize>, to: *mut f32) {
-    const LANES: usize = 16;
-    let g = points();
-    widest(|| {
-        for first in channels.clone().step_by(LANES) {
-            let n = LANES.min(channels.end - first);
-            let load = |position: usize| {
-                let mut row = [0.0f32; LANES];
-                row[..n].copy_from_slice(&sums[position * stride + first..][..n]);
-                row
-            };
-            let mut half = [[[0.0f32; LANES]; SIDE]; 3];
-            for j in 0..SIDE {
-                let column: [[f32; LANES]; SIDE] = six!(|i| load(i * SIDE + j));
-                for (a, half) in half.iter_mut().enumerate() {
-                    for (lane, v) in half[j].iter_mut().enumerate() {
-                        *v = (0..SIDE).map(|i| g[i][a] * column[i][lane]).sum();
-                    }
+    for first in channels.clone().step_by(LANES) {
+        let n = LANES.min(channels.end - first);
+        let taps = taps(sums, stride, first, n);
+        for (tap, by_lane) in taps.iter().enumerate() {
+            for (lane, v) in by_lane.iter().enumerate().take(n) {
+                // SAFETY: by the caller.
+                unsafe { *to.add((first + lane) * 9 + tap) = *v };
+            }
+        }
+    }
+}
+
+/// Channels that are transformed side by side.
+const LANES: usize = 16;
+
+widest_fn! {
+    /// The nine taps of `n` channels.
+    fn taps(sums: &[f32], stride: usize, first: usize, n: usize) -> [[f32; LANES]; 9] {
+        let g = points();
+        let mut half = [[[0.0f32; LANES]; SIDE]; 3];
+        for j in 0..SIDE {
+            let mut column = [[0.0f32; LANES]; SIDE];
+            for (i, row) in column.iter_mut().enumerate() {
+                let from = &sums[(i * SIDE + j) * stride + first..][..n];
+                match from.first_chunk::<LANES>() {
+                    Some(from) => *row = *from,
+                    None => row[..n].copy_from_slice(from),
                 }
             }
-            for (a, half) in half.iter().enumerate() {
-                for b in 0..3 {
-                    let mut taps = [0.0f32; LANES];
-                    for (row, of_row) in g.iter().zip(half) {
-                        taps.iter_mut().zip(of_row).for_each(|(tap, v)| *tap += row[b] * v);
-                    }
-                    for (lane, tap) in taps.iter().enumerate().take(n) {
-                        // SAFETY: by the caller.
-                        unsafe { *to.add((first + lane) * 9 + 3 * a + b) = *tap };
+            for (a, half) in half.iter_mut().enumerate() {
+                for (lane, v) in half[j].iter_mut().enumerate() {
+                    for i in 0..SIDE {
+                        *v += g[i][a] * column[i][lane];
                     }
                 }
             }
         }
-    });
+        let mut taps = [[0.0f32; LANES]; 9];
+        for (a, half) in half.iter().enumerate() {
+            for b in 0..3 {
+                for (row, of_row) in g.iter().zip(half) {
+                    for (tap, v) in taps[3 * a + b].iter_mut().zip(of_row) {
+                        *tap += row[b] * v;
+                    }
+                }
+            }
+        }
+        taps
+    }
 }

@@ -24,7 +24,7 @@ use super::with_buffer;
 use crate::gemm::Shared;
 use crate::{Activation, Floats, Isa, Precision, Window};
 pub(super) use tiles::{
-    OUT, POSITIONS, SIDE, TILES, Target, block, finish, finish_in_halves, multiply, points, six, spread,
+    OUT, POSITIONS, SIDE, TILES, Target, block, finish, finish_in_halves, multiply, points, spread,
     spread_second, transform, transform_second,
 };
 

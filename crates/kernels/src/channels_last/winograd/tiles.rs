@@ -106,7 +106,6 @@ macro_rules! six {
         ]
     };
 }
-pub(in crate::channels_last) use six;
 
 by_isa! {
     /// `Bᵀ·d·B` of one tile of an image, channel by channel, a row at each of 36 places in `to`, `stride` apart.
