@@ -1,6 +1,7 @@
 //! Wrong input: a clear error or a reported skip, exit code 2 or 3, and no half-written file.
 
 use std::fs;
+use std::process::Command;
 
 use crate::fixtures::{Answer, Place};
 
@@ -173,4 +174,12 @@ fn integers_are_for_what_does_not_learn() {
     // Opening the bundle replays what it predicted in integers.
     let picture = data.join("red/0.png");
     assert_eq!(place.run(&["predict", "run", picture.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn a_reader_that_has_read_enough_ends_it_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let made = Command::new(env!("CARGO_BIN_EXE_headstart")).arg("sources").stdout(writer).output().unwrap();
+    assert_eq!((made.status.code(), String::from_utf8(made.stderr).unwrap()), (Some(141), String::new()));
 }
