@@ -2,6 +2,7 @@
 //! wrong, 3 we failed.
 
 mod args;
+mod memory;
 mod output;
 mod progress;
 mod verbs;
@@ -11,18 +12,14 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
-use libmimalloc_sys::{mi_option_set, mi_option_t};
 
 use crate::args::Cli;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `mi_option_purge_delay` in mimalloc's table.
-const PURGE_DELAY: mi_option_t = 15;
-
 fn main() -> ExitCode {
-    keep_freed_memory();
+    memory::keep();
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -51,17 +48,6 @@ const CODE_OF_BROKEN_PIPE: i32 = 141;
 
 /// What the last panic in other people's code said; it is told if nobody contained it.
 static QUIETED: Mutex<Option<String>> = Mutex::new(None);
-
-/// Milliseconds after which freed memory goes back to the system.
-const KEPT: std::ffi::c_long = 2000;
-
-/// A step of training frees and takes the same hundreds of megabytes again and again.  Giving them back to the system, which
-/// clears every page anew, costs a tenth to a third of a step.  What no step took for a while goes back: kept for good, pieces that
-/// fit nothing made a fine-tuning on texts of many lengths an eighth larger.
-fn keep_freed_memory() {
-    // SAFETY: sets a number in mimalloc's table, before any other thread is there.
-    unsafe { mi_option_set(PURGE_DELAY, KEPT) };
-}
 
 /// Decoders of other people's making are run behind `catch_unwind` and may panic on hostile files, which is reported as
 /// an error of that file.  Only a panic of ours deserves the default message at once.

@@ -119,7 +119,7 @@ pub(crate) fn strip_axis(scale: Scale) -> Markup {
     html! {
         svg.strip viewBox="0 0 200 18" aria-hidden="true" {
             @for t in scale.ticks() {
-                text x=(px(x(t))) y="13" text-anchor="middle" { (tick(t, false)) }
+                text x=(px(x(t))) y="13" text-anchor=(anchor(scale.at(t))) { (tick(t, false)) }
             }
         }
     }

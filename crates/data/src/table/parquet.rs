@@ -1,6 +1,8 @@
 //! Parquet, row by row, without Arrow.  Image columns as Hugging Face's `datasets` writes them (`{bytes, path}`) and
 //! its names of integer classes are understood.
 
+mod pages;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +29,8 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Table, DataError> {
 
 fn read_bytes(bytes: Bytes) -> Result<Table, String> {
     let words = |e: parquet::errors::ParquetError| format!("not readable as Parquet: {e}");
-    let reader = SerializedFileReader::new(bytes).map_err(words)?;
+    let reader = SerializedFileReader::new(bytes.clone()).map_err(words)?;
+    pages::check(&bytes, reader.metadata())?;
     let metadata = reader.metadata().file_metadata();
     let fields = metadata.schema().get_fields();
     let columns: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();

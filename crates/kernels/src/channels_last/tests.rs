@@ -434,3 +434,25 @@ fn numbers_that_are_none_stay_none() {
         assert!((y[0] - 3.0).abs() < 0.03 && y[1].is_nan() && y[2] == 0.0, "{y:?}");
     }
 }
+
+/// Of few rows, of some blocks, and of blocks that the cache bounds.
+#[test]
+fn two_layers_at_once_are_one_after_the_other() {
+    let (width, between, out) = (40, 1500, 24);
+    let (first_weight, second_weight) = (numbers(between * width, 1), numbers(out * between, 2));
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        let first = Linear::new(precision, &first_weight, None, width, Activation::Gelu);
+        let bias = numbers(out, 3);
+        let second =
+            Linear::new(precision, &second_weight, Some(&bias), between, Activation::Identity).adding();
+        for rows in [1, 30, 401, 1000] {
+            let (x, residual) = (numbers(rows * width, 4), numbers(rows * out, 5));
+            let (mut made, mut want, mut got) =
+                (vec![0.0; rows * between], vec![0.0; rows * out], vec![1.0; rows * out]);
+            first.run(&x, &mut made);
+            second.run_adding(&made, Some(&residual), &mut want);
+            first.run_before(&second, &x, Some(&residual), &mut got);
+            assert_eq!(got, want, "{rows} rows in {precision:?}");
+        }
+    }
+}
