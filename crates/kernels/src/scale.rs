@@ -14,7 +14,7 @@ const LANES: usize = 16;
 /// assert_eq!(headstart_kernels::scale::square_sum(&[3.0, -4.0]), 25.0);
 /// ```
 pub fn square_sum(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x.par_chunks(CHUNK).map(|x| square_sum_here(x)).collect();
+    let parts: Vec<f64> = x.par_chunks(CHUNK).map(square_sum_here).collect();
     parts.iter().sum()
 }
 

@@ -180,7 +180,7 @@ mod tests {
                 assert_eq!(checked(&written(&texts, compression, has_dictionary)), Ok(()));
             }
         }
-        let mut bytes = written(&["a".repeat(3 << 20)], Compression::SNAPPY, false);
+        let mut bytes = written(&["a".repeat(1_100_000)], Compression::SNAPPY, false);
         assert_eq!(checked(&bytes), Ok(()));
         // The header: its kind, then the size as a number of four bytes, which becomes the largest of that length.
         assert_eq!((&bytes[4..7], bytes[10] < 0x80), (&[0x15, 0x00, 0x15][..], true));
