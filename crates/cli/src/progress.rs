@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::memory;
 
-/// Shows stages as bars if standard error is a terminal, and notes as lines.
+/// Shows stages as bars if standard error is a terminal, and notes as lines.  Between two stages, freed memory goes back.
 pub(crate) struct Bars {
     current: Mutex<Option<(String, ProgressBar)>>,
 }

@@ -19,7 +19,7 @@ use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
 use crate::packed::{Packed, pack};
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, to_weight, untracked};
-use crate::{Device, EngineError, Gradients, Optimiser};
+use crate::{Device, EngineError, Gradients, Optimiser, kernel_precision};
 
 /// A graph that can run.
 ///
@@ -114,10 +114,7 @@ impl Network {
             _ => None,
         });
         let constants = constants.collect();
-        let operands = match packs {
-            None | Some(KernelPrecision::F32) => Operands::F32,
-            Some(KernelPrecision::Bf16 | KernelPrecision::Int8) => Operands::Bf16,
-        };
+        let operands = packs.map_or(Operands::F32, Operands::of);
         let device = device.clone();
         Ok(Network { graph, device, params, constants, done_after, fusion, operands, packed })
     }
@@ -127,10 +124,7 @@ impl Network {
     /// bf16 needs no scaling of the loss).  Only the processor knows how; other devices stay with f32.  Integers have no
     /// gradients: a network that learns takes bf16 for them.
     pub fn products_in(&mut self, precision: Precision) {
-        self.operands = match precision {
-            Precision::F32 => Operands::F32,
-            Precision::Bf16 | Precision::Int8 => Operands::Bf16,
-        };
+        self.operands = Operands::of(kernel_precision(precision));
     }
 
     /// The graph it runs.

@@ -2,7 +2,7 @@
 //! that alone reads a layer's results is applied while they are at hand, a layer that alone reads those takes them from the cache, and
 //! a sum with what was there before is part of the last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use headstart_graph::{Graph, Node, Op, ValueId, ValueKind, Weights};
 use headstart_kernels::channels_last::Linear;
@@ -31,8 +31,6 @@ pub(crate) fn pack(
     precision: Precision,
 ) -> Result<(Packed, HashSet<ValueId>), EngineError> {
     let (nodes, readers) = (graph.nodes(), Readers::of(graph));
-    let producer: HashMap<ValueId, usize> =
-        nodes.iter().enumerate().map(|(i, node)| (node.output, i)).collect();
     let (mut packed, mut within) = (Packed::with_capacity(nodes.len()), HashSet::new());
     for (i, node) in nodes.iter().enumerate() {
         packed.push(None);
@@ -60,11 +58,7 @@ pub(crate) fn pack(
         }
         let mut residual = None;
         if activation == Activation::Identity
-            && let Some(add) = readers.only(value)
-            && let (Op::Add, &[a, b]) = (&nodes[add].op, &nodes[add].inputs[..])
-            && let other = if a == value { b } else { a }
-            && producer.get(&other).is_some_and(|&p| p < i)
-            && graph.value(other).shape == graph.value(value).shape
+            && let Some((add, other)) = readers.sum(graph, value, i)
         {
             fusion.is_done(add, value);
             residual = Some(other);

@@ -79,9 +79,7 @@ pub fn forward(
                 let p = Matrix::new(scores, [kept.len(), d.s_k], d.s_k);
                 let v = d.rows(v, k_at, d.s_k);
                 // SAFETY: these rows and columns of y belong to this block of this head alone, and lie in y by `check`.
-                unsafe {
-                    serial(d.operands, p, v, to.at(q_at), d.width(), false, &Epilogue::default());
-                };
+                unsafe { serial(d.operands, p, v, to.at(q_at), d.width(), false, &Epilogue::default()) };
             }
         },
     );
@@ -197,8 +195,7 @@ widest_fn! {
         kept: &[[f32; 2]],
         rows: [&mut [f32]; 2],
     ) {
-        let rows = rows.map(|rows| rows.chunks_exact_mut(d.s_k));
-        let [p, dp] = rows;
+        let [p, dp] = rows.map(|rows| rows.chunks_exact_mut(d.s_k));
         for (i, ((p, dp), &[max, scale])) in p.zip(dp).zip(kept).enumerate() {
             to_scores(p, d.scale, bias);
             for p in p.iter_mut() {

@@ -47,7 +47,8 @@ pub fn scale(by: f32, x: &mut [f32]) {
 }
 
 widest_fn! {
-    fn scale_here(by: f32, x: &mut [f32]) {
+    /// The same on this thread.
+    pub(crate) fn scale_here(by: f32, x: &mut [f32]) {
         for x in x {
             *x *= by;
         }

@@ -17,6 +17,8 @@ struct Job {
     source: &'static str,
     /// What `headstart fit` is told besides.
     fit: &'static [&'static str],
+    /// Of products: `f32`, or `bf16` for both sides.
+    precision: &'static str,
     /// Whether features are still in the cache from a run before.
     warm: bool,
     /// The peer's job, and what stands behind the table.
@@ -26,11 +28,9 @@ struct Job {
     asked: f64,
 }
 
-// In bf16; the last two are left out in f32.
-const TUNED_SIGNS: [&str; 8] =
-    ["--test-fraction", "0.5", "--recipe", "full", "--set", "passes=6", "--precision", "bf16"];
-const TUNED_TREC: [&str; 6] = ["--recipe", "full", "--set", "passes=4", "--precision", "bf16"];
-const TUNED_SST2: [&str; 6] = ["--recipe", "full", "--set", "passes=3", "--precision", "bf16"];
+const TUNED_SIGNS: [&str; 6] = ["--test-fraction", "0.5", "--recipe", "full", "--set", "passes=6"];
+const TUNED_TREC: [&str; 4] = ["--recipe", "full", "--set", "passes=4"];
+const TUNED_SST2: [&str; 4] = ["--recipe", "full", "--set", "passes=3"];
 
 fn all() -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -42,6 +42,7 @@ fn all() -> Vec<Job> {
             table,
             source: "efficientnet-lite0",
             fit,
+            precision: "f32",
             warm,
             peer: "probe-pictures",
             numbers,
@@ -57,34 +58,22 @@ fn all() -> Vec<Job> {
             table,
             source: "minilm-l6",
             fit,
+            precision: "f32",
             warm: false,
             peer: "probe-texts",
             numbers: &[],
             asked: 1.5,
         });
     }
-    let (f32, bf16) = ("full fine-tuning", "full fine-tuning in bf16, beside autocast to bf16");
-    let tuned = |name, table, source, fit, peer, numbers| Job {
-        name,
-        table,
-        source,
-        fit,
-        warm: false,
-        peer,
-        numbers,
-        asked: 1.5,
+    let mut tuned = |table, source, fit, peer, numbers| {
+        let in_bf16 = "full fine-tuning in bf16, beside autocast to bf16";
+        for (name, precision) in [("full fine-tuning", "f32"), (in_bf16, "bf16")] {
+            jobs.push(Job { name, table, source, fit, precision, warm: false, peer, numbers, asked: 1.5 });
+        }
     };
-    let signs = ("sign_digits/labels.csv", "efficientnet-lite0", "tune-pictures");
-    let [trec, sst2] = ["trec.csv", "sst2.csv"].map(|table| (table, "minilm-l6", "tune-texts"));
-    let rows: [(_, &[&str], &[&[&str]; 2]); 3] = [
-        (signs, &TUNED_SIGNS, &[&["6"], &["6", "bf16"]]),
-        (trec, &TUNED_TREC, &[&["4", "5e-5"], &["4", "5e-5", "bf16"]]),
-        (sst2, &TUNED_SST2, &[&["3", "3e-5"], &["3", "3e-5", "bf16"]]),
-    ];
-    for ((table, source, peer), fit, numbers) in rows {
-        jobs.push(tuned(f32, table, source, &fit[..fit.len() - 2], peer, numbers[0]));
-        jobs.push(tuned(bf16, table, source, fit, peer, numbers[1]));
-    }
+    tuned("sign_digits/labels.csv", "efficientnet-lite0", &TUNED_SIGNS, "tune-pictures", &["6"]);
+    tuned("trec.csv", "minilm-l6", &TUNED_TREC, "tune-texts", &["4", "5e-5"]);
+    tuned("sst2.csv", "minilm-l6", &TUNED_SST2, "tune-texts", &["3", "3e-5"]);
     jobs
 }
 
@@ -133,6 +122,9 @@ pub(super) fn rows(bench: &Bench<'_>, data: &Path, page: &mut String) -> Result<
             ours.push(own(bench, &job, &table, &scratch)?);
             let mut command = bench.peer("jobs.py");
             command.arg(job.peer).arg(&table).args(job.numbers);
+            if job.precision == "bf16" {
+                command.arg(job.precision);
+            }
             theirs.push(timed(&mut command, |p: Peer| [p.accuracy, p.peak_mb, f64::NAN])?);
         }
         let of = |all: &[Measured], i: usize| median(all.iter().map(|m| m[i]));
@@ -159,6 +151,7 @@ fn own(bench: &Bench<'_>, job: &Job, table: &Path, scratch: &Path) -> Result<Mea
     remove(&out)?;
     let mut command = bench.headstart();
     command.arg("fit").arg(table).args(["--source", job.source, "--baseline-budget", "0"]).args(job.fit);
+    command.args(["--precision", job.precision]);
     command.arg("--cache").arg(scratch.join("cache")).arg("--out").arg(out);
     timed(&mut command, |o: Own| [o.test, o.peak_mb, o.cpu_seconds])
 }

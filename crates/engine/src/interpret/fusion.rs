@@ -35,8 +35,6 @@ impl Fusion {
     pub(crate) fn of(graph: &Graph) -> Self {
         let (nodes, readers) = (graph.nodes(), Readers::of(graph));
         let reader = |id: ValueId| readers.only(id);
-        let producer: HashMap<ValueId, usize> =
-            nodes.iter().enumerate().map(|(i, node)| (node.output, i)).collect();
         let (mut fusion, mut gates) = (Fusion::default(), HashMap::new());
         for (i, node) in nodes.iter().enumerate() {
             let Some(can) = Can::of(graph, i).filter(|_| fusion.done(i).is_none()) else { continue };
@@ -49,11 +47,8 @@ impl Fusion {
                 fusion.done.insert(norm, value);
                 value = nodes[norm].output;
             }
-            if let Some(add) = reader(value)
-                && let (Op::Add, &[a, b]) = (&nodes[add].op, &nodes[add].inputs[..])
-                && let other = if a == value { b } else { a }
-                && (can.add && producer.get(&other).is_some_and(|&p| p < i))
-                && graph.value(other).shape == graph.value(value).shape
+            if can.add
+                && let Some((add, other)) = readers.sum(graph, value, i)
             {
                 follows.residual = Some(other);
                 fusion.done.insert(add, value);
@@ -132,19 +127,21 @@ fn is_depthwise(groups: usize, weight: &Shape) -> bool {
     weight.known(0) == Some(groups) && weight.known(1) == Some(1)
 }
 
-/// Who reads which value.
+/// Who makes and who reads which value.
 pub(crate) struct Readers {
+    makers: HashMap<ValueId, usize>,
     by_value: HashMap<ValueId, Vec<usize>>,
     outputs: Vec<ValueId>,
 }
 
 impl Readers {
     pub(crate) fn of(graph: &Graph) -> Self {
-        let mut by_value: HashMap<ValueId, Vec<usize>> = HashMap::new();
+        let (mut makers, mut by_value) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         for (i, node) in graph.nodes().iter().enumerate() {
+            makers.insert(node.output, i);
             node.inputs.iter().for_each(|id| by_value.entry(*id).or_default().push(i));
         }
-        Readers { by_value, outputs: graph.outputs().iter().map(|o| o.value).collect() }
+        Readers { makers, by_value, outputs: graph.outputs().iter().map(|o| o.value).collect() }
     }
 
     /// The one node that reads a value, which is no result of the graph.
@@ -153,5 +150,16 @@ impl Readers {
             Some(&[i]) if !self.outputs.contains(&id) => Some(i),
             _ => None,
         }
+    }
+
+    /// The sum that alone reads a value, and what it adds, which has the value's shape and which a node before `i` makes.
+    pub(crate) fn sum(&self, graph: &Graph, value: ValueId, i: usize) -> Option<(usize, ValueId)> {
+        let add = self.only(value)?;
+        let (Op::Add, &[a, b]) = (&graph.nodes()[add].op, &graph.nodes()[add].inputs[..]) else {
+            return None;
+        };
+        let other = if a == value { b } else { a };
+        let is_there = self.makers.get(&other).is_some_and(|&maker| maker < i);
+        (is_there && graph.value(other).shape == graph.value(value).shape).then_some((add, other))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headstart_graph::{
-    DType, Dim, ElementKind, Expr, InputSpec, Literal, Op, Output, Shape, Tensor, Weights, rewrite,
+    DType, Dim, ElementKind, Expr, InputSpec, Literal, Op, Shape, Tensor, Weights, rewrite,
 };
 use prost::Message as _;
 
@@ -63,9 +63,9 @@ pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<O
         return Err(malformed("it has no outputs".into()));
     }
     let Reader { builder, mut weights, .. } = file.r;
-    let whole = builder.finish(outputs.iter().copied()).map_err(|e| malformed(e.to_string()))?;
-    let outputs: Vec<Output> = whole.outputs().to_vec();
-    let graph = rewrite::cut_at(&whole, &outputs).map_err(|e| malformed(e.to_string()))?;
+    let whole = builder.finish(outputs.iter().copied());
+    let graph = whole.and_then(|whole| rewrite::cut_at(&whole, whole.outputs()));
+    let graph = graph.map_err(|e| malformed(e.to_string()))?;
     let kept: Weights = graph
         .params()
         .map(|(_, name, _)| {

@@ -75,22 +75,15 @@ impl Pointwise {
         let arena = Shared::new(arena);
         let row = |i: usize| {
             // SAFETY: the views lie in the arena; what is read is written by nobody, or by this thread at this place.
-            unsafe { self.row(arena, n, [i / h, i % h]) };
+            unsafe { run_row(self, arena, n, [i / h, i % h]) };
         };
         each(n * h, in_parallel, row);
-    }
-
-    /// # Safety
-    /// The views lie in the arena, and nobody else writes this row's values, read or written.
-    unsafe fn row(&self, arena: Shared, n: usize, [image, y]: [usize; 2]) {
-        // SAFETY: by the caller.
-        unsafe { run_row(self, arena, n, [image, y]) };
     }
 }
 
 widest_fn! {
     /// # Safety
-    /// As [`Pointwise::row`].
+    /// The views lie in the arena, and nobody else writes this row's values, read or written.
     unsafe fn run_row(op: &Pointwise, arena: Shared, n: usize, at: [usize; 2]) {
         let ([image, y], c) = (at, op.to.channels);
         for x in 0..op.to.size[1] {

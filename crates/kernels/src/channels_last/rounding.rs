@@ -48,7 +48,7 @@ pub(super) fn round<'a>(
         Precision::Bf16 => runs.for_each(|(run, at)| pairs(run, &mut to[words(run, at)])),
         Precision::Int8 => {
             let mut extent = Extent::ZERO;
-            runs.clone().for_each(|(run, _)| extent.add(run));
+            runs.clone().for_each(|(run, _)| extent = widened(extent, run));
             let (step, bytes) = extent.step();
             runs.for_each(|(run, at)| bytes.of(run, &mut to[words(run, at)]));
             return step;
@@ -88,9 +88,12 @@ struct Extent {
 impl Extent {
     const ZERO: Extent = Extent { lo: [0.0; LANES], hi: [0.0; LANES], magnitude: [0; LANES] };
 
-    /// Widens to hold `values` as well.
-    fn add(&mut self, values: &[f32]) {
-        *self = widened(*self, values);
+    /// Widens to hold `v` as well.
+    #[inline(always)]
+    fn add(&mut self, lane: usize, v: f32) {
+        self.lo[lane] = if v < self.lo[lane] { v } else { self.lo[lane] };
+        self.hi[lane] = if v > self.hi[lane] { v } else { self.hi[lane] };
+        self.magnitude[lane] = self.magnitude[lane].max(v.to_bits() & 0x7fff_ffff);
     }
 
     /// Bytes over this range.  What stands for NaN or infinity, or for steps too large for a number, makes every product
@@ -112,22 +115,17 @@ impl Extent {
 widest_fn! {
     /// An extent that holds `values` as well.
     fn widened(extent: Extent, values: &[f32]) -> Extent {
-        let Extent { mut lo, mut hi, mut magnitude } = extent;
+        let mut extent = extent;
         let (whole, rest) = values.as_chunks::<LANES>();
         for values in whole {
-            for i in 0..LANES {
-                let v = values[i];
-                lo[i] = if v < lo[i] { v } else { lo[i] };
-                hi[i] = if v > hi[i] { v } else { hi[i] };
-                magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
+            for (lane, &v) in values.iter().enumerate() {
+                extent.add(lane, v);
             }
         }
-        for (i, &v) in rest.iter().enumerate() {
-            lo[i] = if v < lo[i] { v } else { lo[i] };
-            hi[i] = if v > hi[i] { v } else { hi[i] };
-            magnitude[i] = magnitude[i].max(v.to_bits() & 0x7fff_ffff);
+        for (lane, &v) in rest.iter().enumerate() {
+            extent.add(lane, v);
         }
-        Extent { lo, hi, magnitude }
+        extent
     }
 }
 

@@ -74,6 +74,20 @@ pub enum Operands {
 }
 
 impl Operands {
+    /// Those of a precision.  What changes with every product, as activations and what learns do, is not rounded to integers, but
+    /// to bf16.
+    ///
+    /// ```
+    /// use headstart_kernels::{Precision, gemm::Operands};
+    /// assert_eq!(Operands::of(Precision::Int8), Operands::Bf16);
+    /// ```
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Operands::F32,
+            Precision::Bf16 | Precision::Int8 => Operands::Bf16,
+        }
+    }
+
     /// Whether products are of pairs of bf16, by instructions of this machine.
     pub(crate) fn in_pairs(self) -> bool {
         self == Operands::Bf16 && Precision::Bf16.is_accelerated()

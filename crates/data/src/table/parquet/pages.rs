@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// One page of a text column, compressed, and behind it a dictionary's if it has one.
+    /// One page of a text column, compressed, behind a dictionary's if it has one.
     fn written(texts: &[String], compression: Compression, has_dictionary: bool) -> Vec<u8> {
         let schema = Arc::new(parse_message_type("message m { required binary text (UTF8); }").unwrap());
         let properties = WriterProperties::builder()

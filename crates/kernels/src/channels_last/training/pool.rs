@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::Window;
+use crate::scale::scale_here;
 use crate::simd::widest_fn;
+use crate::{Window, columns};
 
 /// Channels that are pooled together.
 const CHANNELS: usize = 32;
@@ -127,32 +128,16 @@ pub fn global_mean(x: &[f32], c: usize, y: &mut [f32]) {
     let of_image = x.len() / (y.len() / c);
     let by = 1.0 / (of_image / c) as f32;
     y.par_chunks_exact_mut(c).zip(x.par_chunks_exact(of_image)).for_each(|(y, x)| {
-        mean(x, by, y);
-    });
-}
-
-widest_fn! {
-    /// `y [c]` from the pixels of one image.
-    fn mean(x: &[f32], by: f32, y: &mut [f32]) {
-        let c = y.len();
         y.fill(0.0);
         // Blocks of pixels, then blocks: shorter chains of roundings.
         let mut sums = vec![0.0f32; c];
         for block in x.chunks(16 * c) {
             sums.fill(0.0);
-            for pixel in block.chunks_exact(c) {
-                for (s, v) in sums.iter_mut().zip(pixel) {
-                    *s += v;
-                }
-            }
-            for (y, s) in y.iter_mut().zip(&sums) {
-                *y += s;
-            }
+            columns::add_rows(&mut sums, block);
+            columns::add_rows(y, &sums);
         }
-        for y in y {
-            *y *= by;
-        }
-    }
+        scale_here(by, y);
+    });
 }
 
 /// Gradient with respect to `x` from that of the means, `grad [n, c]`.
@@ -162,9 +147,9 @@ pub fn global_mean_backward(grad: &[f32], c: usize, dx: &mut [f32]) {
     }
     let of_image = dx.len() / (grad.len() / c);
     let by = 1.0 / (of_image / c) as f32;
-    dx.par_chunks_exact_mut(of_image).zip(grad.par_chunks_exact(c)).for_each(|(dx, grad)| {
-        spread(grad, by, dx);
-    });
+    dx.par_chunks_exact_mut(of_image)
+        .zip(grad.par_chunks_exact(c))
+        .for_each(|(dx, grad)| spread(grad, by, dx));
 }
 
 widest_fn! {

@@ -176,7 +176,7 @@ impl Sums<'_> {
                     unsafe {
                         let to = to.at(((first_o + filter) * c + first_c) * 9);
                         let stride = FILTERS * width;
-                        write_strided(&sums[filter * width..], stride, 0..size[1], to);
+                        write(&sums[filter * width..], stride, 0..size[1], to);
                     }
                 }
             });
@@ -219,20 +219,11 @@ impl Sums<'_> {
     }
 }
 
-/// `Gᵀ·m·G` of a filter's sums `[36, width]` as its taps, `[c, 3, 3]` at `to`.
+/// `Gᵀ·m·G` of a filter's sums, which lie `stride` apart by position, as its taps, `[c, 3, 3]` at `to`.
 ///
 /// # Safety
 /// Nine numbers for each channel can be written at `to` by this thread alone.
-unsafe fn write(sums: &[f32], width: usize, channels: Range<usize>, to: *mut f32) {
-    // SAFETY: by the caller.
-    unsafe { write_strided(sums, width, channels, to) }
-}
-
-/// The same of sums that lie `stride` apart by position.
-///
-/// # Safety
-/// As [`write`].
-unsafe fn write_strided(sums: &[f32], stride: usize, channels: Range<usize>, to: *mut f32) {
+unsafe fn write(sums: &[f32], stride: usize, channels: Range<usize>, to: *mut f32) {
     for first in channels.clone().step_by(LANES) {
         let n = LANES.min(channels.end - first);
         let taps = taps(sums, stride, first, n);
