@@ -106,7 +106,7 @@ fn losses_follow_pytorch_and_peft() {
                 cross_entropy(made.output(), &[0, 1, 2, 1], made.device)
             };
             let (got, gradients) = net.train_gradients(&batch(), &learns, &loss, mode).expect("a step");
-            net.update(&gradients, &mut optimiser);
+            net.update(gradients, &mut optimiser);
             assert!(
                 (f64::from(got) - want).abs() < 2e-4 * want.abs(),
                 "{kind}, step {step}: {got}, PyTorch {want}"

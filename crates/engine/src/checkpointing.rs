@@ -12,6 +12,7 @@ use headstart_core::{Batch, Rng};
 use headstart_graph::ValueId;
 
 use crate::interpret::Mode;
+use crate::leaves::Leaves;
 use crate::network::{Alive, LossInput, Network, differentiate, recorded};
 use crate::tensor::{T, dims, reshape};
 use crate::{EngineError, Gradients};
@@ -46,7 +47,8 @@ impl Network {
             let nodes = range[0]..range[1];
             segments.push(Segment { nodes: nodes.clone(), alive: alive.clone(), rng: rng.clone() });
             let statistics = statistics.as_deref_mut();
-            self.run_nodes(nodes, &mut alive, &|id| self.plain(id), &mut Mode::Training { rng, statistics })?;
+            let mut mode = Mode::Training { rng, statistics };
+            self.run_nodes(nodes, &mut alive, &Leaves::none(self), &mut mode)?;
         }
         drop(alive);
         let batch_norm_by_batch = statistics.is_some();
@@ -74,9 +76,8 @@ impl Network {
             let (mut rng, mut again) = (segment.rng, Vec::new());
             let mut mode =
                 Mode::Training { rng: &mut rng, statistics: batch_norm_by_batch.then_some(&mut again) };
-            let tracked = self.tracked(segment.nodes.clone(), learns);
-            let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
-            self.run_nodes(segment.nodes, &mut alive, &param, &mut mode)?;
+            let learning = Leaves::of(self, segment.nodes.clone(), learns, &alive);
+            self.run_nodes(segment.nodes, &mut alive, &learning, &mut mode)?;
             let scalar = if is_last {
                 let outputs = self.take_outputs(&alive);
                 Some(loss(LossInput { outputs, device: self.device() }))
@@ -94,10 +95,7 @@ impl Network {
             if is_last {
                 loss_value = value;
             }
-            let mut here = Gradients::none();
-            here.by_param =
-                tracked.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
-            gradients.add_scaled(here, 1.0);
+            gradients.add_scaled(Gradients { by_param: learning.gradients(&mut all) }, 1.0);
             upstream =
                 leaves.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
         }

@@ -2,27 +2,76 @@
 
 use std::collections::HashMap;
 
+use burn_backend::TensorMetadata;
 use burn_backend::ops::FloatTensorOps;
+use burn_backend::tensor::IndexingUpdateOp;
 use burn_dispatch::Dispatch as B;
 use headstart_graph::{Graph, Role, ValueId};
 
 use crate::custom::{scaled, square_sum};
-use crate::tensor::T;
+use crate::tensor::{T, dims, from_f32, from_i64};
 use crate::{EngineError, Network};
 
 /// Gradients of a loss by parameter.
 #[derive(Debug)]
 pub struct Gradients {
-    pub(crate) by_param: HashMap<ValueId, T>,
+    pub(crate) by_param: HashMap<ValueId, Gradient>,
+}
+
+/// The gradient of one parameter.
+#[derive(Debug)]
+pub enum Gradient {
+    /// Of all its numbers.
+    Whole(T),
+    /// Of a table of which the batch read some rows: that of all others is 0.
+    Rows {
+        /// Which, ascending.
+        rows: Vec<i64>,
+        /// `[rows, width]`.
+        values: T,
+        /// Of the table.
+        n_rows: usize,
+    },
+}
+
+impl Gradient {
+    /// The numbers of which it is not known that they are 0.
+    pub(crate) fn values(&self) -> &T {
+        match self {
+            Gradient::Whole(values) | Gradient::Rows { values, .. } => values,
+        }
+    }
+
+    fn scaled(self, by: f64) -> Self {
+        match self {
+            Gradient::Whole(values) => Gradient::Whole(scaled(values, by)),
+            Gradient::Rows { rows, values, n_rows } => {
+                Gradient::Rows { rows, values: scaled(values, by), n_rows }
+            }
+        }
+    }
+
+    /// All its numbers.
+    pub(crate) fn whole(self) -> T {
+        match self {
+            Gradient::Whole(values) => values,
+            Gradient::Rows { rows, values, n_rows } => {
+                let (width, device) = (dims(&values)[1], values.device());
+                let zeros = from_f32(&[n_rows, width], vec![0.0; n_rows * width], &device);
+                let rows = from_i64(&[rows.len()], rows, &device);
+                B::float_select_assign(zeros, 0, rows, values, IndexingUpdateOp::Add)
+            }
+        }
+    }
 }
 
 impl Gradients {
     /// Adds another step's gradients times a factor: how a large batch is accumulated of small ones.
     pub fn add_scaled(&mut self, other: Gradients, by: f64) {
         for (id, g) in other.by_param {
-            let g = scaled(g, by);
+            let g = g.scaled(by);
             let sum = match self.by_param.remove(&id) {
-                Some(known) => B::float_add(known, g),
+                Some(known) => Gradient::Whole(B::float_add(known.whole(), g.whole())),
                 None => g,
             };
             self.by_param.insert(id, sum);
@@ -39,11 +88,12 @@ impl Gradients {
     pub fn pull_towards(&mut self, network: &Network, anchor: &Anchor, by: f64) -> Result<f64, EngineError> {
         let mut penalty = 0.0;
         for (id, _, _) in network.graph().params() {
-            let (Some(g), Some(anchor)) = (self.by_param.get(&id), anchor.0.get(&id)) else { continue };
+            let Some(anchor) = anchor.0.get(&id) else { continue };
+            let Some(g) = self.by_param.remove(&id) else { continue };
             let away = B::float_sub(network.plain(id), anchor.clone());
             penalty += 0.5 * by * square_sum(&away)?;
-            let sum = B::float_add(g.clone(), scaled(away, by));
-            self.by_param.insert(id, sum);
+            let sum = B::float_add(g.whole(), scaled(away, by));
+            self.by_param.insert(id, Gradient::Whole(sum));
         }
         Ok(penalty)
     }
@@ -55,7 +105,7 @@ impl Gradients {
             // PyTorch's `clip_grad_norm_` adds 1e-6 too.
             let by = norm_max / (norm + 1e-6);
             let all = std::mem::take(&mut self.by_param);
-            self.by_param = all.into_iter().map(|(id, g)| (id, scaled(g, by))).collect();
+            self.by_param = all.into_iter().map(|(id, g)| (id, g.scaled(by))).collect();
         }
         Ok(norm)
     }
@@ -65,7 +115,7 @@ impl Gradients {
         graph
             .params()
             .filter_map(|(id, name, _)| Some((name, self.by_param.get(&id)?)))
-            .map(|(name, g)| Ok((name.to_string(), square_sum(g)?.sqrt())))
+            .map(|(name, g)| Ok((name.to_string(), square_sum(g.values())?.sqrt())))
             .collect()
     }
 }

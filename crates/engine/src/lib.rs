@@ -11,6 +11,7 @@ mod error;
 mod gradients;
 mod init;
 mod interpret;
+mod leaves;
 mod loss;
 mod network;
 mod optimiser;
@@ -20,7 +21,7 @@ mod tensor;
 pub use compiled::Frozen;
 pub use device::{Device, kernel_precision};
 pub use error::EngineError;
-pub use gradients::{Anchor, Gradients};
+pub use gradients::{Anchor, Gradient, Gradients};
 pub use init::{fill_missing, random_weights};
 pub use interpret::BatchNormPolicy;
 pub use loss::{

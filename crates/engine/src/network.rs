@@ -1,15 +1,13 @@
 //! A graph with its weights on a device: runs forward, and backward through what learns.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, Batch, Precision, Rng, Values};
-use headstart_graph::{
-    Dim, Graph, InputSpec, Node, Op, Role, Shape, ValueId, ValueKind, Weights, output_shape,
-};
+use headstart_graph::{Dim, Graph, InputSpec, Node, Op, Shape, ValueId, ValueKind, Weights, output_shape};
 use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::gemm::Operands;
 
@@ -17,6 +15,7 @@ use crate::custom::{Norm, Then, begin_backward, begin_run, forget, packed_linear
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
+use crate::leaves::Leaves;
 use crate::packed::{Packed, pack};
 use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, to_weight, untracked};
 use crate::{Device, EngineError, Gradients, Optimiser, kernel_precision};
@@ -98,7 +97,10 @@ impl Network {
                 let (packed, read) = pack(&graph, weights, &mut fusion, precision)?;
                 (packed, Some(read))
             }
-            None => (Vec::new(), None),
+            None => {
+                fusion.activate(&graph);
+                (Vec::new(), None)
+            }
         };
         let mut params = vec![None; graph.values().len()];
         for (id, name, param) in graph.params() {
@@ -149,8 +151,8 @@ impl Network {
 
     fn infer_raw(&self, batch: &Batch) -> Result<Vec<T>, EngineError> {
         let mut values = self.inputs(batch)?;
-        let param = |id: ValueId| self.plain(id);
-        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, &mut Mode::Inference)?;
+        let nodes = 0..self.graph.nodes().len();
+        self.run_nodes(nodes, &mut values, &Leaves::none(self), &mut Mode::Inference)?;
         Ok(self.take_outputs(&values))
     }
 
@@ -189,13 +191,13 @@ impl Network {
     }
 
     /// Moves every parameter that has a gradient, in the graph's order, so that a step does the same work everywhere.
-    pub fn update(&mut self, gradients: &Gradients, optimiser: &mut dyn Optimiser) {
+    pub fn update(&mut self, mut gradients: Gradients, optimiser: &mut dyn Optimiser) {
         optimiser.begin_step();
         for (id, name, _) in self.graph.params() {
-            if let Some(gradient) = gradients.by_param.get(&id)
+            if let Some(gradient) = gradients.by_param.remove(&id)
                 && let Some(param) = self.params[id.index()].take()
             {
-                self.params[id.index()] = Some(optimiser.update(name, param, gradient.clone()));
+                self.params[id.index()] = Some(optimiser.update(name, param, gradient));
             }
         }
     }
@@ -212,7 +214,7 @@ impl Network {
     ) -> Result<f32, EngineError> {
         let mode = TrainMode { rng, batch_norm: BatchNormPolicy::Batch, n_segments: 1 };
         let (value, gradients) = self.train_gradients(batch, learns, loss, mode)?;
-        self.update(&gradients, optimiser);
+        self.update(gradients, optimiser);
         Ok(value)
     }
 
@@ -253,32 +255,18 @@ impl Network {
         loss: &dyn Fn(LossInput<'_>) -> T,
         mode: &mut Mode<'_>,
     ) -> Result<(f32, Gradients), EngineError> {
-        let tracked = self.tracked(0..self.graph.nodes().len(), learns);
-        let param = |id: ValueId| tracked.get(&id).cloned().unwrap_or_else(|| self.plain(id));
-        let mut values = self.inputs(batch)?;
-        self.run_nodes(0..self.graph.nodes().len(), &mut values, &param, mode)?;
+        let (nodes, mut values) = (0..self.graph.nodes().len(), self.inputs(batch)?);
+        let leaves = Leaves::of(self, nodes.clone(), learns, &values);
+        self.run_nodes(nodes, &mut values, &leaves, mode)?;
         let outputs = self.take_outputs(&values);
         drop(values);
         let (value, mut all) = differentiate(loss(LossInput { outputs, device: &self.device }))?;
-        let by_param =
-            tracked.iter().filter_map(|(id, t)| Some((*id, B::grad_remove(t, &mut all)?))).collect();
-        Ok((value, Gradients { by_param }))
+        Ok((value, Gradients { by_param: leaves.gradients(&mut all) }))
     }
 
-    /// Those parameters that learn and that some node of a range reads, or a batch norm that it does, recording gradients.
-    pub(crate) fn tracked(
-        &self,
-        range: std::ops::Range<usize>,
-        learns: &dyn Fn(&str) -> bool,
-    ) -> HashMap<ValueId, T> {
-        let nodes = self.graph.nodes();
-        let norms = range.clone().filter_map(|i| self.fusion.follows(i).norm);
-        let read: HashSet<ValueId> = range.chain(norms).flat_map(|i| &nodes[i].inputs).copied().collect();
-        self.graph
-            .params()
-            .filter(|(id, name, p)| p.role == Role::Learned && read.contains(id) && learns(name))
-            .map(|(id, _, _)| (id, recorded(self.plain(id))))
-            .collect()
+    /// The batch norm that node `i`, a convolution, computes too.
+    pub(crate) fn norm_behind(&self, i: usize) -> Option<usize> {
+        self.fusion.follows(i).norm
     }
 
     /// A parameter without gradients.
@@ -326,7 +314,7 @@ impl Network {
         &self,
         nodes: std::ops::Range<usize>,
         alive: &mut Alive,
-        param: &dyn Fn(ValueId) -> T,
+        leaves: &Leaves<'_>,
         mode: &mut Mode<'_>,
     ) -> Result<(), EngineError> {
         let Alive { values, symbols } = alive;
@@ -349,24 +337,21 @@ impl Network {
                 values[node.output.index()] = made;
                 continue;
             }
-            let inputs: Vec<T> = node
-                .inputs
-                .iter()
-                .map(|&id| match &self.graph.value(id).kind {
-                    ValueKind::Param(_) => param(id),
-                    _ => values[id.index()].clone().expect("values are defined before use"),
-                })
-                .collect();
+            let read = |&id: &ValueId| match &self.graph.value(id).kind {
+                ValueKind::Param(_) => leaves.param(id),
+                _ => values[id.index()].clone().expect("values are defined before use"),
+            };
+            let inputs = leaves.lookup(i).unwrap_or_else(|| node.inputs.iter().map(read).collect());
             for id in &self.done_after[i] {
                 values[id.index()] = None;
             }
             let at = |why| EngineError::Node { node: node.path.clone(), op: node.op.name(), why };
             let op = bound(&node.op, symbols, &inputs).map_err(at)?;
-            let Follows { norm, residual, clip, is_gated, gate } = self.fusion.follows(i);
+            let Follows { norm, residual, clip, is_gated, gate, before } = self.fusion.follows(i);
             let residual = residual.and_then(|id| values[id.index()].clone());
             let norm_idx = norm.unwrap_or(i);
-            let norm = norm.and_then(|i| batch_norm(&self.graph.nodes()[i], param, mode.measures()));
-            let then = Then { norm, residual, clip, is_gated, gate };
+            let norm = norm.and_then(|i| batch_norm(&self.graph.nodes()[i], leaves, mode.measures()));
+            let then = Then { norm, residual, clip, is_gated, gate, before };
             let (made, measured) =
                 apply(&op, inputs, mode, self.operands, then, self.device.plain()).map_err(at)?;
             if let (Some(measured), Op::BatchNorm { momentum, .. }) =
@@ -486,10 +471,10 @@ pub(crate) fn input<'a>(
 }
 
 /// A batch norm with its parameters.
-fn batch_norm(node: &Node, param: &dyn Fn(ValueId) -> T, by_batch: bool) -> Option<Norm> {
+fn batch_norm(node: &Node, leaves: &Leaves<'_>, by_batch: bool) -> Option<Norm> {
     let (Op::BatchNorm { eps, .. }, [_, params @ ..]) = (&node.op, &node.inputs[..]) else { return None };
     let params = <[ValueId; 4]>::try_from(params).ok()?;
-    Some(Norm { params: params.map(param), eps: *eps, by_batch })
+    Some(Norm { params: params.map(|id| leaves.param(id)), eps: *eps, by_batch })
 }
 
 /// The operator with the sizes of this run, checked against the shapes that reach it: what symbols left open when the graph

@@ -29,6 +29,7 @@ pub use assign::{AssignRules, Conversion, Ignored, LoadReport, Mismatch, assign}
 pub use detect::{FileFormat, identify};
 pub use error::FormatError;
 pub use hf::{DenseModule, HfFolder, Pooling, SentenceModule};
+pub use mapped::release_pages;
 
 /// Reads the weights of a file or Hugging Face folder, told by its content and not by its extension.
 ///

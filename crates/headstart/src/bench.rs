@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::precision::fastest_harmless;
 use crate::run::{cpu_seconds, peak_mb};
-use crate::{Error, PrecisionChoice};
+use crate::{Error, Observer, PrecisionChoice};
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,13 +87,13 @@ pub struct BenchReport {
 /// Times `work` on the processor.
 ///
 /// ```
-/// use headstart::{BenchOptions, BenchWork, bench};
+/// use headstart::{BenchOptions, BenchWork, Silent, bench};
 /// let options = BenchOptions { batch: 1, repeats: 1, ..BenchOptions::new("squeezenet1_1") };
-/// let report = bench(BenchWork::Forward, &options)?;
+/// let report = bench(BenchWork::Forward, &options, &Silent)?;
 /// assert!(report.items_per_s > 0.0 && report.share < 2.0);
 /// # Ok::<(), headstart::Error>(())
 /// ```
-pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Error> {
+pub fn bench(work: BenchWork, options: &BenchOptions, observer: &dyn Observer) -> Result<BenchReport, Error> {
     for (name, value, max) in [
         ("batch", options.batch, 4096),
         ("tokens", options.tokens, 4096),
@@ -147,7 +147,9 @@ pub fn bench(work: BenchWork, options: &BenchOptions) -> Result<BenchReport, Err
     let labels: Vec<usize> = (0..options.batch).map(|i| i % n_classes).collect();
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
     let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
-    for i in 0..options.repeats + 2 {
+    let n_runs = options.repeats + 2;
+    for i in 0..n_runs {
+        observer.progress("timing", i as u64, n_runs as u64);
         peaks.push(peak_of_cores(precision));
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
         match &mut timed {
@@ -259,13 +261,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Silent;
 
     #[test]
     fn what_cannot_be_timed_is_refused() {
         let with = |f: fn(&mut BenchOptions)| {
             let mut options = BenchOptions::new("resnet18");
             f(&mut options);
-            bench(BenchWork::Forward, &options).expect_err("refused").to_string()
+            bench(BenchWork::Forward, &options, &Silent).expect_err("refused").to_string()
         };
         assert_eq!(with(|o| o.batch = 0), "--batch is 0 (1 to 4096)");
         assert_eq!(

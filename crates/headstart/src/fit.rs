@@ -257,6 +257,8 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
         prefix.extract(session, &dataset, valid_idx, "reading the validation split")?;
     diagnostics.extend(unread);
     extracted += extracted_valid;
+    // A training wants room for itself; what reads the test split is loaded again by then.
+    let (precision, prefix) = (prefix.precision, (!asks).then_some(prefix));
     let start = Start {
         session,
         model: &source.model,
@@ -301,6 +303,10 @@ pub fn fit(session: &Session, data: &Path, out: &Path, options: &FitOptions) -> 
     clock.lap(Stage::Rival);
 
     // The seal of the test split breaks here, once; nothing above could read it.
+    let prefix = match prefix {
+        Some(prefix) => prefix,
+        None => precision::prefix_in(precision, session, &source.model, tap)?,
+    };
     let (test, unread, extracted_test) = open_test(session, &prefix, &dataset, &mut splits.test)?;
     run.event("test opened", serde_json::json!({"examples": test.len()}))?;
     diagnostics.extend(unread);

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use headstart_core::{Plan, Precision};
 use headstart_engine::Device;
-use headstart_graph::rewrite::cut;
+use headstart_graph::Model;
+use headstart_graph::rewrite::{Tap, cut};
 use headstart_recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -108,9 +109,7 @@ pub(crate) fn prefix(
             "pass --precision bf16, or auto: the training stays f32 then",
         ));
     }
-    let model = &prepared.source.model;
-    let graph = cut(&model.graph, prepared.tap)?;
-    let of = |precision| Prefix::with_products_in(precision, session, model, &graph);
+    let of = |precision| prefix_in(precision, session, &prepared.source.model, prepared.tap);
     let (prefix, note) = match choice {
         PrecisionChoice::Fixed(precision) => (of(precision)?, None),
         PrecisionChoice::Auto => chosen(session, prepared, &of).map(|(p, note)| (p, Some(note)))?,
@@ -118,6 +117,16 @@ pub(crate) fn prefix(
     prepared.known.precision = Decided { precision: prefix.precision, note };
     prepared.known.precision.record(&mut prepared.plan);
     Ok(prefix)
+}
+
+/// Everything before the tap, with products in `precision`.
+pub(crate) fn prefix_in(
+    precision: Precision,
+    session: &Session,
+    model: &Model,
+    tap: Tap,
+) -> Result<Prefix, Error> {
+    Prefix::with_products_in(precision, session, model, &cut(&model.graph, tap)?)
 }
 
 /// The fastest way in which a sample's features agree with those in f32.

@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use crate::CHUNK;
+use crate::scale::scale_here;
 use crate::simd::widest_fn;
 
 /// The numbers of one step.
@@ -44,6 +45,71 @@ pub fn update(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &m
         .for_each(|(((param, m), v), grad)| update_here(step, grad, param, m, v));
 }
 
+/// The same for a table of which the gradient is 0 but in some `rows` (ascending, `grad [rows, width]`).  `moved` says in which rows
+/// moments are not all 0; those of the others are not read, since nothing but decay changes them.  The same bits as by [`update`].
+///
+/// ```
+/// use headstart_kernels::adamw::{Step, update_rows};
+/// let step = Step { lr: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], eps: 1e-8, step: 1 };
+/// let (mut w, mut m, mut v, mut moved) = ([1.0; 4], [0.0; 4], [0.0; 4], [false; 2]);
+/// update_rows(&step, &[1], &[3.0, -0.5], [&mut w, &mut m, &mut v], &mut moved);
+/// assert!(w[..2] == [1.0, 1.0] && w[2] < 0.91 && w[3] > 1.09);
+/// assert_eq!(moved, [false, true]);
+/// ```
+///
+/// # Panics
+/// If a row is not in the table or sizes do not fit.
+pub fn update_rows(
+    step: &Step,
+    rows: &[i64],
+    grad: &[f32],
+    [param, m, v]: [&mut [f32]; 3],
+    moved: &mut [bool],
+) {
+    let n = moved.len();
+    let width = param.len().checked_div(n).unwrap_or(0);
+    assert!(param.len() == n * width && grad.len() == rows.len() * width, "rows of the table's width");
+    let inside = |row: &i64| usize::try_from(*row).is_ok_and(|row| row < n);
+    assert!(rows.iter().all(inside) && rows.is_sorted(), "ascending rows of a table of {n}");
+    if width == 0 {
+        return;
+    }
+    let share = CHUNK.div_ceil(width);
+    let still = vec![0.0; width];
+    moved
+        .par_chunks_mut(share)
+        .zip(param.par_chunks_mut(share * width))
+        .zip(m.par_chunks_mut(share * width))
+        .zip(v.par_chunks_mut(share * width))
+        .enumerate()
+        .for_each(|(i, (((moved, param), m), v))| {
+            let first = i * share;
+            let mut next = rows.partition_point(|&row| (row as usize) < first);
+            for (k, moved) in moved.iter_mut().enumerate() {
+                let at = k * width..(k + 1) * width;
+                let mut grad_here = None;
+                while rows.get(next).is_some_and(|&row| row as usize == first + k) {
+                    grad_here = Some(&grad[next * width..][..width]);
+                    next += 1;
+                }
+                *moved |= grad_here.is_some();
+                if *moved {
+                    let grad = grad_here.unwrap_or(&still);
+                    update_here(step, grad, &mut param[at.clone()], &mut m[at.clone()], &mut v[at]);
+                } else {
+                    scale_here(step.keep(), &mut param[at]);
+                }
+            }
+        });
+}
+
+impl Step {
+    /// What decay leaves of a weight.
+    fn keep(&self) -> f32 {
+        (1.0 - self.lr * self.weight_decay) as f32
+    }
+}
+
 widest_fn! {
     /// The same on this thread.
     fn update_here(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &mut [f32]) {
@@ -52,7 +118,7 @@ widest_fn! {
         let (b2, c2) = (beta2 as f32, (1.0 - beta2) as f32);
         let m_scale = (1.0 / (1.0 - beta1.powi(step.step))) as f32;
         let v_scale = (1.0 / (1.0 - beta2.powi(step.step))) as f32;
-        let (lr, keep, eps) = (step.lr as f32, (1.0 - step.lr * step.weight_decay) as f32, step.eps as f32);
+        let (lr, keep, eps) = (step.lr as f32, step.keep(), step.eps as f32);
         for (((p, m), v), g) in param.iter_mut().zip(m).zip(v).zip(grad) {
             *m = *m * b1 + g * c1;
             *v = *v * b2 + g * g * c2;
@@ -66,6 +132,41 @@ widest_fn! {
 mod tests {
     use super::*;
     use crate::numbers;
+
+    /// Rows come and go, and some never come: the same bits as where zeros stand for what is not there.
+    #[test]
+    fn rows_are_moved_as_if_the_others_had_gradients_of_zero() {
+        let (n, width) = (700, 37);
+        let start = numbers(n * width, 1);
+        let (mut whole, mut rows) = (
+            [start.clone(), vec![0.0; n * width], vec![0.0; n * width]],
+            [start, vec![0.0; n * width], vec![0.0; n * width]],
+        );
+        let mut moved = vec![false; n];
+        for t in 1..=4 {
+            let step = Step { lr: 0.01, weight_decay: 0.05, betas: [0.9, 0.999], eps: 1e-8, step: t };
+            let read: Vec<i64> =
+                (0..n as i64).filter(|i| i * 7 % 11 < 3 && i % 5 == i64::from(t % 3)).collect();
+            let grad = numbers(read.len() * width, 10 + t as u32);
+            let mut all = vec![0.0; n * width];
+            for (row, grad) in read.iter().zip(grad.chunks_exact(width)) {
+                all[*row as usize * width..][..width].copy_from_slice(grad);
+            }
+            let [w, m, v] = &mut whole;
+            update(&step, &all, w, m, v);
+            update_rows(&step, &read, &grad, rows.each_mut().map(Vec::as_mut_slice), &mut moved);
+        }
+        assert_eq!(rows, whole);
+        let n_moved = moved.iter().filter(|m| **m).count();
+        assert!(n_moved > 50 && n_moved < 300, "{n_moved} of {n} rows moved");
+    }
+
+    #[test]
+    #[should_panic(expected = "ascending rows of a table of 2")]
+    fn a_row_that_is_not_in_the_table_is_refused() {
+        let step = Step { lr: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], eps: 1e-8, step: 1 };
+        update_rows(&step, &[2], &[1.0], [&mut [0.0; 2], &mut [0.0; 2], &mut [0.0; 2]], &mut [false; 2]);
+    }
 
     #[test]
     fn agrees_with_the_formula_in_double_precision() {

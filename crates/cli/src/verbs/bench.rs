@@ -4,6 +4,7 @@ use headstart::{BenchOptions, BenchWork, Error};
 
 use crate::args::{BenchArgs, BenchWorkArg};
 use crate::output;
+use crate::progress::Bars;
 
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<u8, Error> {
     let work = match args.work {
@@ -17,7 +18,7 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<u8, Error> {
         dtype: args.dtype.clone(),
         repeats: args.repeats,
     };
-    let report = headstart::bench(work, &options)?;
+    let report = headstart::bench(work, &options, &Bars::new())?;
     if json {
         output::json(&report);
         return Ok(0);

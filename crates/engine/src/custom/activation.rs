@@ -47,6 +47,19 @@ pub(crate) fn silu(x: T) -> T {
     if is_ours([&x]) { pointwise(Activation::Silu, x) } else { B::float_mul(x.clone(), B::sigmoid(x)) }
 }
 
+/// One of them.
+pub(super) fn activated(activation: Activation, x: T) -> T {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => relu(x),
+        Activation::Relu6 => clip(x, 0.0, 6.0),
+        Activation::Gelu => gelu(x, false),
+        Activation::GeluTanh => gelu(x, true),
+        Activation::Silu => silu(x),
+        Activation::Sigmoid => B::sigmoid(x),
+    }
+}
+
 /// The activation that an operator is.
 pub(crate) fn activation_of(op: &Op) -> Option<Activation> {
     match op {

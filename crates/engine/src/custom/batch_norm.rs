@@ -4,6 +4,7 @@ use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{AutodiffBackend, Scalar, Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
+use headstart_kernels::Activation;
 use headstart_kernels::batch_norm::{self as kernel, Statistics};
 
 use super::activation::{clip, relu};
@@ -13,8 +14,8 @@ use super::operator::{
 };
 use crate::tensor::{T, dims, reshape};
 
-/// What follows a convolution or a batch norm: behind the former a batch norm, a sum with an image of the same shape, and clipping
-/// to a range.
+/// What a node does beyond its own.  What follows a convolution or a batch norm: behind the former a batch norm, a sum with an image of
+/// the same shape, and clipping to a range.  What comes before a linear layer.
 #[derive(Debug, Default)]
 pub(crate) struct Then {
     pub(crate) norm: Option<Norm>,
@@ -24,6 +25,8 @@ pub(crate) struct Then {
     pub(crate) is_gated: bool,
     /// The range of values that a convolution reads, if it is the one that does so.
     pub(crate) gate: Option<[f64; 2]>,
+    /// The activation of what a linear layer reads.
+    pub(crate) before: Activation,
 }
 
 /// A batch norm.

@@ -4,6 +4,7 @@ use burn_backend::ops::{ActivationOps, ConvOptions, FloatTensorOps, IntTensorOps
 use burn_backend::{AutodiffBackend, FloatDType, Scalar, Shape, TensorData};
 use burn_dispatch::Dispatch as B;
 use headstart_core::{Rng, Values};
+use headstart_kernels::Activation;
 use headstart_kernels::gemm::Operands;
 
 use super::*;
@@ -62,9 +63,17 @@ fn check(name: &str, inputs: &[T], tolerance: f32, ours: &dyn Fn(&[T]) -> T, bur
 fn linear_is_burns() {
     let inputs = [random(&[3, 37, 50], 1), random(&[70, 50], 2), random(&[70], 3)];
     let burns = |i: &[T]| B::linear(i[0].clone(), B::float_transpose(i[1].clone()), i.get(2).cloned());
-    let ours = |i: &[T]| linear(i[0].clone(), i[1].clone(), i.get(2).cloned(), Operands::F32);
+    let ours = |i: &[T]| product(Activation::Identity, i, Operands::F32);
     check("linear", &inputs, 2e-5, &ours, &burns);
     check("linear without bias", &inputs[..2], 2e-5, &ours, &burns);
+    let burns = |i: &[T]| burns(&[&[B::gelu(i[0].clone())], &i[1..]].concat());
+    let ours = |i: &[T]| product(Activation::Gelu, i, Operands::F32);
+    check("linear of GELU", &inputs, 2e-5, &ours, &burns);
+    check("linear of GELU without bias", &inputs[..2], 2e-5, &ours, &burns);
+}
+
+fn product(before: Activation, i: &[T], operands: Operands) -> T {
+    linear(before, i[0].clone(), i[1].clone(), i.get(2).cloned(), operands)
 }
 
 fn convolved(i: &[T], bias: Option<&T>, options: ConvOptions<2>, then: Then) -> T {
@@ -259,7 +268,7 @@ fn bf16_rounds_factors_alone() {
         from_f32(shape, values, Device::cpu().plain())
     };
     let options = || ConvOptions { stride: [1; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups: 1 };
-    let product = |i: &[T], operands| linear(i[0].clone(), i[1].clone(), i.get(2).cloned(), operands);
+    let product = |i: &[T], operands| product(Activation::Identity, i, operands);
     let convolution = |i: &[T], operands| {
         conv2d(i[0].clone(), i[1].clone(), i.get(2).cloned(), options(), operands, Then::default()).0
     };

@@ -14,7 +14,7 @@ use headstart_kernels::{Bf16, Number, Window, columns};
 
 use super::batch_norm::{Measured, Norm, Then, as_f32, floats, measured};
 use super::memory::keep;
-use super::operator::{Operator, is_ours, made, made_to_last, run, slice, slice_mut, tensor};
+use super::operator::{Operator, is_ours, made, made_for_update, run, slice, slice_mut, tensor};
 use crate::tensor::T;
 
 /// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`; with what a batch norm behind it measured, if it goes by the
@@ -269,7 +269,7 @@ impl Conv {
     ) -> [Option<FlexTensor>; 2] {
         let (d, grad) = (self.window(&x, &shape), slice(grad));
         let dweight =
-            wanted[1].then(|| made_to_last(shape, |dw| self.backward_weight(&d, slice(&x), grad, dw)));
+            wanted[1].then(|| made_for_update(shape, |dw| self.backward_weight(&d, slice(&x), grad, dw)));
         if !wanted[0] {
             keep(x);
             return [None, dweight];

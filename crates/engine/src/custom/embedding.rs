@@ -7,7 +7,7 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::embedding as kernel;
 
 use super::memory::keep;
-use super::operator::{Operator, integers, is_ours, made, made_to_last, run, slice};
+use super::operator::{Operator, integers, is_ours, made, made_for_update, run, slice};
 use crate::tensor::{T, dims};
 
 /// Rows of `weight [vocabulary, width]` at `ids [batch, sequence]`.
@@ -42,7 +42,7 @@ impl Operator<1> for Embedding {
 
     fn backward(self, table: Shape, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let [_, width] = table.dims::<2>();
-        let dweight = made_to_last(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw));
+        let dweight = made_for_update(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw));
         keep(grad);
         [Some(dweight)]
     }

@@ -4,20 +4,21 @@ use burn_backend::ops::{FloatTensorOps, ModuleOps};
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
-use headstart_kernels::columns;
 use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
+use headstart_kernels::{Activation, columns};
 
+use super::activation::activated;
 use super::memory::keep;
-use super::operator::{Operator, is_ours, made, made_to_last, plain, run, slice, tensor, untracked};
+use super::operator::{Operator, is_ours, made, made_for_update, plain, run, slice, tensor, untracked};
 use crate::packed::Layers;
 use crate::tensor::T;
 
-/// `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
-pub(crate) fn linear(x: T, weight: T, bias: Option<T>, operands: Operands) -> T {
+/// `before` of `x [.., in]`, `weight [out, in]`, `bias? [out]` → `[.., out]`.
+pub(crate) fn linear(before: Activation, x: T, weight: T, bias: Option<T>, operands: Operands) -> T {
     match bias {
-        Some(bias) if is_ours([&x, &weight, &bias]) => run(Linear { operands }, [x, weight, bias]),
-        None if is_ours([&x, &weight]) => run(Linear { operands }, [x, weight]),
-        bias => B::linear(x, B::float_transpose(weight), bias),
+        Some(bias) if is_ours([&x, &weight, &bias]) => run(Linear { before, operands }, [x, weight, bias]),
+        None if is_ours([&x, &weight]) => run(Linear { before, operands }, [x, weight]),
+        bias => B::linear(activated(before, x), B::float_transpose(weight), bias),
     }
 }
 
@@ -39,6 +40,8 @@ pub(crate) fn packed_linear(layers: &Layers, x: T, residual: Option<T>) -> T {
 
 #[derive(Debug)]
 struct Linear {
+    /// Of what is kept for the backward pass, which makes it again.
+    before: Activation,
     operands: Operands,
 }
 
@@ -79,8 +82,9 @@ impl Linear {
         let last = shape.num_dims() - 1;
         shape[last] = out;
         let rows = shape.num_elements() / out.max(1);
-        made(shape, |y| {
-            let x = Matrix::new(slice(x), [rows, width], width);
+        let activated = self.activated(x);
+        let y = made(shape, |y| {
+            let x = Matrix::new(slice(activated.as_ref().unwrap_or(x)), [rows, width], width);
             let weight = Matrix::new(slice(weight), [out, width], width);
             gemm_of(
                 self.operands,
@@ -91,7 +95,15 @@ impl Linear {
                 false,
                 &Epilogue { bias, ..Epilogue::default() },
             );
-        })
+        });
+        activated.into_iter().for_each(keep);
+        y
+    }
+
+    /// The factor of the product, where that is not `x` itself.
+    fn activated(&self, x: &FlexTensor) -> Option<FlexTensor> {
+        let make = || made(x.shape(), |y| self.before.forward(slice(x), y));
+        (self.before != Activation::Identity).then(make)
     }
 
     /// `dx = g·weight` and `dweight = gᵀ·x`.
@@ -105,18 +117,31 @@ impl Linear {
         let rows = grad.shape().num_elements() / out.max(1);
         let g = Matrix::new(slice(grad), [rows, out], out);
         let dweight = wanted[1].then(|| {
-            let x = Matrix::new(slice(&x), [rows, width], width);
-            made_to_last(weight.shape(), |dw| {
+            let activated = self.activated(&x);
+            let x = Matrix::new(slice(activated.as_ref().unwrap_or(&x)), [rows, width], width);
+            let dweight = made_for_update(weight.shape(), |dw| {
                 gemm_of(self.operands, g.transpose(), x, dw, width, false, &Epilogue::default())
-            })
+            });
+            activated.into_iter().for_each(keep);
+            dweight
         });
         let shape = x.shape();
-        // Nobody reads it any more: its memory may serve for its gradient.
-        keep(x);
+        let read = match self.before {
+            Activation::Identity => {
+                // Nobody reads it any more: its memory may serve for its gradient.
+                keep(x);
+                None
+            }
+            _ => Some(x),
+        };
         let dx = wanted[0].then(|| {
             let weight = Matrix::new(slice(&weight), [out, width], width);
-            made(shape, |dx| gemm_of(self.operands, g, weight, dx, width, false, &Epilogue::default()))
+            made(shape, |dx| {
+                gemm_of(self.operands, g, weight, dx, width, false, &Epilogue::default());
+                read.iter().for_each(|x| self.before.backward(slice(x), dx));
+            })
         });
+        read.into_iter().for_each(keep);
         [dx, dweight]
     }
 }

@@ -37,6 +37,15 @@ fn kept() -> MutexGuard<'static, Kept> {
 
 /// So many numbers, which may be anything.
 pub(super) fn take(len: usize) -> Vec<f32> {
+    take_of(len, len + len / 4)
+}
+
+/// The same for the gradient of a parameter, of memory up to twice as large: when it is made, most values of the run have ended.
+pub(super) fn take_for_gradient(len: usize) -> Vec<f32> {
+    take_of(len, 2 * len)
+}
+
+fn take_of(len: usize, most: usize) -> Vec<f32> {
     if len < LEAST {
         return vec![0.0; len];
     }
@@ -45,7 +54,7 @@ pub(super) fn take(len: usize) -> Vec<f32> {
     if kept.is_backward {
         kept.most = kept.most.max(kept.used);
     }
-    let fits = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= len + len / 4;
+    let fits = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= most;
     let all = kept.values.iter().enumerate();
     if let Some((i, _)) = all.filter(|(_, v)| fits(v)).min_by_key(|(_, v)| v.capacity()) {
         let mut values = kept.values.remove(i).unwrap_or_default();

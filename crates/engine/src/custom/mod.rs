@@ -26,7 +26,7 @@ mod softmax;
 mod tests;
 
 pub(crate) use activation::{activation_of, clip, gelu, relu, silu};
-pub(crate) use adamw::adamw;
+pub(crate) use adamw::{Moments, adamw};
 pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::{Measured, Norm, Then, batch_norm};

@@ -17,7 +17,7 @@ use burn_dispatch::{
 };
 use headstart_kernels::channels_last::training::{add, interleave};
 
-use super::memory::{self, keep, take};
+use super::memory::{self, keep, take, take_for_gradient};
 use crate::tensor::T;
 
 type Tracked = <Autodiff<Flex> as burn_backend::BackendTypes>::FloatTensorPrimitive;
@@ -226,6 +226,9 @@ pub(super) fn slice(t: &FlexTensor) -> &[f32] {
 
 /// The elements, to be written over: of a copy if somebody else holds the tensor.
 pub(super) fn slice_mut(t: &mut FlexTensor) -> &mut [f32] {
+    if !t.is_unique() {
+        *t = made(t.shape(), |copy| copy.copy_from_slice(slice(t)));
+    }
     t.storage_mut()
 }
 
@@ -238,9 +241,9 @@ pub(super) fn zeros(shape: Shape) -> FlexTensor {
     tensor(vec![0.0; shape.num_elements()], shape)
 }
 
-/// The gradient of a parameter, of which `fill` writes every number.  It outlives the run: nothing is kept for it.
-pub(super) fn made_to_last(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = vec![0.0; shape.num_elements()];
+/// The gradient of a parameter, of which `fill` writes every number.  It ends when the optimiser has read it.
+pub(super) fn made_for_update(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut values = take_for_gradient(shape.num_elements());
     fill(&mut values);
     tensor(values, shape)
 }

@@ -1,19 +1,22 @@
-//! Which batch norms, sums and activations are computed by the node before them.
+//! Which batch norms, sums and activations are computed by the node before them, and which activations by the one behind.
 
 use std::collections::HashMap;
 
 use headstart_graph::{Graph, Op, Shape, ValueId};
+use headstart_kernels::Activation;
+
+use crate::custom::activation_of;
 
 /// What a graph's nodes do beyond their own.
 #[derive(Debug, Default)]
 pub(crate) struct Fusion {
-    /// By convolution or batch norm: what follows it.
+    /// By convolution, batch norm or linear layer: what it does besides.
     leaders: HashMap<usize, Follows>,
     /// By node that another has done: the input that holds its result.
     done: HashMap<usize, ValueId>,
 }
 
-/// What follows a convolution or batch norm.
+/// What follows a convolution or batch norm, and what comes before a linear layer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Follows {
     /// The batch norm behind a convolution.
@@ -26,6 +29,8 @@ pub(crate) struct Follows {
     pub(crate) is_gated: bool,
     /// The range to which the convolution was clipped that made what this one reads, if it is gated by it.
     pub(crate) gate: Option<[f64; 2]>,
+    /// The activation of what a linear layer reads.
+    pub(crate) before: Activation,
 }
 
 impl Fusion {
@@ -76,12 +81,29 @@ impl Fusion {
         fusion
     }
 
+    /// An activation that a linear layer alone reads is part of that, which in the backward pass makes it again: what the activation is
+    /// of is kept for its own gradient, and a transformer would keep as much again for the layer.  Where clipping is the activation,
+    /// one value serves both.
+    pub(crate) fn activate(&mut self, graph: &Graph) {
+        let (nodes, readers) = (graph.nodes(), Readers::of(graph));
+        for (i, node) in nodes.iter().enumerate() {
+            if let Some(before) = activation_of(&node.op).filter(|a| *a != Activation::Relu)
+                && self.done(i).is_none()
+                && let Some(next) = readers.only(node.output)
+                && (nodes[next].op == Op::Linear && nodes[next].inputs[0] == node.output)
+            {
+                self.leaders.insert(next, Follows { before, ..Follows::default() });
+                self.done.insert(i, node.inputs[0]);
+            }
+        }
+    }
+
     /// Node `i` is done by the one that makes `input`, the only value it reads.
     pub(crate) fn is_done(&mut self, i: usize, input: ValueId) {
         self.done.insert(i, input);
     }
 
-    /// What follows node `i`, if it is a convolution or a batch norm.
+    /// What node `i` does beyond its own.
     pub(crate) fn follows(&self, i: usize) -> Follows {
         self.leaders.get(&i).copied().unwrap_or_default()
     }

@@ -91,7 +91,7 @@ impl Inputs {
 }
 
 /// Applies one operator with the factors of its products as `operands`, whose settings are numbers by now and whose inputs have
-/// shapes that it takes; and, if it is a convolution or a batch norm, what follows it.  With the result comes what a batch norm measured;
+/// shapes that it takes; and with it what `then` says.  With the result comes what a batch norm measured;
 /// the error is a reason without a place.
 pub(crate) fn apply(
     op: &Op,
@@ -109,7 +109,7 @@ pub(crate) fn apply(
         }
         Op::Linear => {
             let (input, weight) = (x.take(), x.take());
-            custom::linear(input, weight, x.optional(), operands)
+            custom::linear(then.before, input, weight, x.optional(), operands)
         }
         Op::BatchNorm { eps, .. } => {
             let (input, params) = (x.take(), [x.take(), x.take(), x.take(), x.take()]);

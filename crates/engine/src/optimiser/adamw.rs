@@ -9,9 +9,9 @@ use headstart_graph::{Tensor, Weights};
 use headstart_kernels::adamw::Step;
 
 use super::{Optimiser, Rates, keep, kept};
-use crate::custom;
+use crate::custom::{self, Moments};
 use crate::tensor::{T, scale};
-use crate::{Device, EngineError};
+use crate::{Device, EngineError, Gradient};
 
 /// AdamW (Loshchilov and Hutter, 2019): Adam with weight decay on the weights themselves.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct AdamW {
     pub rates: Rates,
     /// Steps taken by each parameter: one that joined later starts its own bias correction.
     steps: HashMap<String, i32>,
-    moments: HashMap<String, (T, T)>,
+    moments: HashMap<String, Moments>,
 }
 
 const BETA1: f64 = 0.9;
@@ -53,7 +53,7 @@ impl Optimiser for AdamW {
 
     fn begin_step(&mut self) {}
 
-    fn update(&mut self, name: &str, param: T, gradient: T) -> T {
+    fn update(&mut self, name: &str, param: T, gradient: Gradient) -> T {
         let rate = self.rates.of(name);
         let lr = self.lr * rate.lr_scale;
         let weight_decay = if rate.decays { self.weight_decay } else { 0.0 };
@@ -61,21 +61,22 @@ impl Optimiser for AdamW {
         *step += 1;
         let step = *step;
         let known = self.moments.remove(name);
-        if custom::on_processor(&param) && custom::on_processor(&gradient) {
+        if custom::on_processor(&param) && custom::on_processor(gradient.values()) {
             let step = Step { lr, weight_decay, betas: [BETA1, BETA2], eps: EPS, step };
             let (param, moments) = custom::adamw(&step, param, gradient, known);
             self.moments.insert(name.into(), moments);
             return param;
         }
+        let gradient = gradient.whole();
         let squared = B::float_mul(gradient.clone(), gradient.clone());
         let (m, v) = match known {
-            Some((m, v)) => (
+            Some(Moments { first: m, second: v, .. }) => (
                 B::float_add(scale(m, BETA1), scale(gradient, 1.0 - BETA1)),
                 B::float_add(scale(v, BETA2), scale(squared, 1.0 - BETA2)),
             ),
             None => (scale(gradient, 1.0 - BETA1), scale(squared, 1.0 - BETA2)),
         };
-        self.moments.insert(name.into(), (m.clone(), v.clone()));
+        self.moments.insert(name.into(), Moments::new(m.clone(), v.clone()));
         let m_hat = scale(m, 1.0 / (1.0 - BETA1.powi(step)));
         let v_hat = scale(v, 1.0 / (1.0 - BETA2.powi(step)));
         let denominator = B::float_add_scalar(B::float_sqrt(v_hat), Scalar::Float(EPS));
@@ -85,8 +86,8 @@ impl Optimiser for AdamW {
 
     fn state(&self) -> Result<Weights, EngineError> {
         let mut state = Weights::new();
-        keep(MOMENT[0], self.moments.iter().map(|(name, m)| (name, &m.0)), &mut state)?;
-        keep(MOMENT[1], self.moments.iter().map(|(name, m)| (name, &m.1)), &mut state)?;
+        keep(MOMENT[0], self.moments.iter().map(|(name, m)| (name, &m.first)), &mut state)?;
+        keep(MOMENT[1], self.moments.iter().map(|(name, m)| (name, &m.second)), &mut state)?;
         let mut steps: Vec<_> = self.steps.iter().collect();
         steps.sort();
         for (name, &step) in steps {
@@ -106,7 +107,7 @@ impl Optimiser for AdamW {
             };
             let step = step.to_f32()?.first().copied().unwrap_or(0.0);
             self.steps.insert(name.clone(), step as i32);
-            self.moments.insert(name, (m, v));
+            self.moments.insert(name, Moments::new(m, v));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use headstart_graph::Weights;
 
 use crate::tensor::{T, from_f32, to_weight};
-use crate::{Device, EngineError};
+use crate::{Device, EngineError, Gradient};
 
 pub use adamw::AdamW;
 pub use sgd::Sgd;
@@ -20,7 +20,7 @@ pub trait Optimiser {
     /// Called once before the updates of a step.
     fn begin_step(&mut self);
     /// The new value of a parameter.
-    fn update(&mut self, name: &str, param: T, gradient: T) -> T;
+    fn update(&mut self, name: &str, param: T, gradient: Gradient) -> T;
     /// Everything that the next step depends on, as named tensors: what a checkpoint keeps.
     fn state(&self) -> Result<Weights, EngineError>;
     /// Goes on from a kept state.

@@ -10,7 +10,7 @@ use headstart_kernels::sgd::Step;
 use super::{Optimiser, Rates, keep, kept};
 use crate::custom::{self, on_processor};
 use crate::tensor::{T, scale};
-use crate::{Device, EngineError};
+use crate::{Device, EngineError, Gradient};
 
 /// `g ← g + wd·w; v ← m·v + g; w ← w − lr·v`.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ impl Optimiser for Sgd {
 
     fn begin_step(&mut self) {}
 
-    fn update(&mut self, name: &str, param: T, gradient: T) -> T {
+    fn update(&mut self, name: &str, param: T, gradient: Gradient) -> T {
+        let gradient = gradient.whole();
         let rate = self.rates.of(name);
         let decay = if rate.decays { self.weight_decay } else { 0.0 };
         if on_processor(&param) && on_processor(&gradient) {

@@ -70,6 +70,8 @@ impl<'a> RunningPhase<'a> {
             .map(|(material, _)| material);
         let mut network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
         network.products_in(plan.precision);
+        // The network has the weights now.
+        headstart_formats::release_pages();
         let guards = (!plan.regularisers.is_empty())
             .then(|| -> Result<Guards, Error> {
                 let at_source = Network::load(parts.suffix.clone(), source, start.session.device())?;

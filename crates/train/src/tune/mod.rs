@@ -155,7 +155,7 @@ pub fn fine_tune(
                 gradients.clip(network.graph(), plan.clip_norm)?;
             }
             optimiser.set_lr(plan.schedule.at(update, n_updates));
-            network.update(&gradients, &mut *optimiser);
+            network.update(gradients, &mut *optimiser);
             if let Some(mean) = &mut mean {
                 *mean = follow(mean, &learned(network, &job)?, plan.ema_decay)?;
             }
@@ -345,7 +345,7 @@ pub fn find_lr(network: &mut Network, job: &Job<'_>, n_steps: usize) -> Result<f
             break;
         }
         optimiser.set_lr(rate(step));
-        network.update(&gradients, &mut *optimiser);
+        network.update(gradients, &mut *optimiser);
     }
     network.set(&start)?;
     Ok((best / 10.0).clamp(1e-3, 10.0))

@@ -60,7 +60,7 @@ fn fixmatch_s_loss_and_gradient_are_pytorch_s() {
     let (loss, gradients) = consistency(&r, r.threshold, &mut network).unwrap();
     assert!((loss - r.loss).abs() < 1e-5, "{loss}, not {}", r.loss);
     // One step of plain descent at rate 1 shows the gradients: of the bias the columns' sums, of the weight gᵀ·x.
-    network.update(&gradients, &mut Sgd::new(1.0, 0.0, 0.0));
+    network.update(gradients, &mut Sgd::new(1.0, 0.0, 0.0));
     let after = network.weights().unwrap();
     let value = |name: &str| after.require(name).unwrap().to_f32().unwrap();
     let (weight, bias) = (value("fc.weight"), value("fc.bias"));
