@@ -2,7 +2,6 @@
 //! wrong, 3 we failed.
 
 mod args;
-mod memory;
 mod output;
 mod progress;
 mod verbs;
@@ -15,11 +14,7 @@ use clap::Parser;
 
 use crate::args::Cli;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
-    memory::keep();
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use headstart::Observer;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::memory;
-
-/// Shows stages as bars if standard error is a terminal, and notes as lines.  Between two stages, freed memory goes back.
+/// Shows stages as bars if standard error is a terminal, and notes as lines.
 pub(crate) struct Bars {
     current: Mutex<Option<(String, ProgressBar)>>,
 }
@@ -27,7 +25,6 @@ impl Observer for Bars {
         let mut current = self.current();
         let fresh = current.as_ref().is_none_or(|(name, _)| name != stage);
         if fresh {
-            memory::give_back();
             if let Some((_, bar)) = current.take() {
                 bar.finish_and_clear();
             }

@@ -11,7 +11,7 @@ use headstart_graph::{Dim, Graph, InputSpec, Node, Op, Shape, ValueId, ValueKind
 use headstart_kernels::Precision as KernelPrecision;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{Norm, Then, begin_backward, begin_run, forget, packed_linear};
+use crate::custom::{Norm, Then, begin_backward, give_back, packed_linear};
 use crate::interpret::constant::constant;
 use crate::interpret::fusion::{Follows, Fusion};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
@@ -63,7 +63,7 @@ const ELEMENTS_MAX: usize = 1 << 33;
 impl Drop for Network {
     /// What its values took is given back.
     fn drop(&mut self) {
-        forget();
+        give_back();
     }
 }
 
@@ -294,7 +294,6 @@ impl Network {
 
     /// The batch's arrays on the device, by [`ValueId::index`].
     pub(crate) fn inputs(&self, batch: &Batch) -> Result<Alive, EngineError> {
-        begin_run();
         let mut values: Vec<Option<T>> = vec![None; self.graph.values().len()];
         let mut symbols: HashMap<String, usize> = HashMap::new();
         for (id, name, spec) in self.graph.inputs() {

@@ -7,6 +7,7 @@
 mod activation;
 pub mod adamw;
 mod aligned;
+pub mod arena;
 pub mod attention;
 pub mod batch_norm;
 pub mod channels_last;

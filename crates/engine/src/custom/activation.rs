@@ -7,7 +7,6 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_graph::Op;
 use headstart_kernels::{Activation, clip as clipping};
 
-use super::memory::keep;
 use super::operator::{Operator, is_image, is_ours, made, run, slice, slice_mut};
 use crate::tensor::{T, scale};
 
@@ -93,7 +92,6 @@ impl Operator<1> for Clip {
 
     fn backward(self, y: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         clipping::backward(slice(&y), self.range, slice_mut(&mut grad));
-        keep(y);
         [Some(grad)]
     }
 
@@ -121,7 +119,6 @@ impl Operator<1> for Pointwise {
 
     fn backward(self, x: FlexTensor, mut grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         self.activation.backward(slice(&x), slice_mut(&mut grad));
-        keep(x);
         [Some(grad)]
     }
 

@@ -3,7 +3,6 @@
 use burn_backend::TensorMetadata;
 use headstart_kernels::adamw::{self as kernel, Step};
 
-use super::memory::keep;
 use super::operator::{plain, slice, untracked, zeros};
 use crate::Gradient;
 use crate::tensor::{T, dims};
@@ -31,12 +30,11 @@ pub(crate) fn adamw(step: &Step, param: T, gradient: Gradient, moments: Option<M
         Some(Moments { first, second, moved }) => (untracked(first), untracked(second), moved),
         None => (zeros(param.shape()), zeros(param.shape()), vec![false; n_rows]),
     };
-    let gradient = match gradient {
+    match gradient {
         Gradient::Whole(gradient) => {
             moved.clear();
             let gradient = untracked(gradient);
             kernel::update(step, slice(&gradient), param.storage_mut(), m.storage_mut(), v.storage_mut());
-            gradient
         }
         Gradient::Rows { rows, values, .. } => {
             if moved.is_empty() {
@@ -45,10 +43,8 @@ pub(crate) fn adamw(step: &Step, param: T, gradient: Gradient, moments: Option<M
             let values = untracked(values);
             let of_table = [param.storage_mut(), m.storage_mut(), v.storage_mut()];
             kernel::update_rows(step, &rows, slice(&values), of_table, &mut moved);
-            values
         }
-    };
-    keep(gradient);
+    }
     (plain(param), Moments { first: plain(m), second: plain(v), moved })
 }
 

@@ -8,7 +8,6 @@ use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
 use headstart_kernels::dropout::Dropout;
 use headstart_kernels::gemm::Operands;
 
-use super::memory::keep;
 use super::operator::{Operator, integers, is_ours, made, run, slice, slice_mut};
 use crate::tensor::{T, dims, reshape, scale};
 
@@ -97,8 +96,6 @@ impl Operator<3> for Attention {
             slice(&grad),
             gradients.each_mut().map(slice_mut),
         );
-        keep(grad);
-        inputs.into_iter().for_each(keep);
         gradients.map(Some)
     }
 }

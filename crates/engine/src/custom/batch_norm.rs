@@ -8,7 +8,6 @@ use headstart_kernels::Activation;
 use headstart_kernels::batch_norm::{self as kernel, Statistics};
 
 use super::activation::{clip, relu};
-use super::memory::keep;
 use super::operator::{
     Operator, as_it_lies, is_ours, made, on_processor, pixels, plain, run, slice, slice_mut, tensor,
 };
@@ -159,7 +158,6 @@ impl Operator<3> for BatchNorm {
     ) -> [Option<FlexTensor>; 3] {
         let affine = self.0.backward(slice(&x), [slice(&weight), slice(&bias)], slice_mut(&mut grad));
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
-        keep(x);
         [Some(grad), Some(dweight), Some(dbias)]
     }
 
@@ -194,8 +192,6 @@ impl Operator<4> for BatchNorm {
             affine = self.0.backward_residual(x, y, slice(&weight), grad, dx);
         });
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
-        keep(x);
-        keep(y);
         [Some(dx), Some(dweight), Some(dbias), Some(grad)]
     }
 

@@ -13,8 +13,7 @@ use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Bf16, Number, Window, columns};
 
 use super::batch_norm::{Measured, Norm, Then, as_f32, floats, measured};
-use super::memory::keep;
-use super::operator::{Operator, is_ours, made, made_for_update, run, slice, slice_mut, tensor};
+use super::operator::{Operator, is_ours, made, run, slice, slice_mut, tensor};
 use crate::tensor::T;
 
 /// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`; with what a batch norm behind it measured, if it goes by the
@@ -163,7 +162,6 @@ impl<const N: usize> Operator<N> for Conv {
                 (grad, residual, affine) = self.backward_norm(&norm, saved, y, grad);
                 let [dx, dweight] =
                     self.backward_product(x, weight.shape(), slice(&weight), &grad, [wanted[0], wanted[1]]);
-                keep(grad);
                 let made = [dx, dweight].into_iter().chain(affine.map(Some)).chain(residual.map(Some));
                 gradients.iter_mut().zip(made).for_each(|(to, made)| *to = made);
                 return gradients;
@@ -175,11 +173,7 @@ impl<const N: usize> Operator<N> for Conv {
         // For a bias, and for γ, of which the weight's gradient alone does not know the mean's part.
         let asked = wanted[2..N - usize::from(self.has_residual)].contains(&true) || folded.is_some();
         let sums = match y {
-            Some(y) => {
-                let sums = columns::sums_of_passed(slice_mut(&mut grad), slice(&y), self.clip, out);
-                keep(y);
-                sums
-            }
+            Some(y) => columns::sums_of_passed(slice_mut(&mut grad), slice(&y), self.clip, out),
             None if asked => columns::sums(slice(&grad), out),
             None => Vec::new(),
         };
@@ -198,9 +192,8 @@ impl<const N: usize> Operator<N> for Conv {
         if !sums.is_empty() && (self.has_bias || folded.is_some()) {
             gradients[2 + usize::from(folded.is_some())] = Some(tensor(sums, Shape::new([out])));
         }
-        match self.has_residual {
-            true => gradients[N - 1] = Some(grad),
-            false => keep(grad),
+        if self.has_residual {
+            gradients[N - 1] = Some(grad);
         }
         gradients
     }
@@ -253,8 +246,6 @@ impl Conv {
             let affine = with_numbers!(self, &x, len, |x| norm.backward(x, affine, dx));
             (grad, None, affine)
         };
-        keep(x);
-        y.into_iter().for_each(keep);
         (dx, residual, affine.map(|values| tensor(values, gamma.shape())))
     }
 
@@ -268,17 +259,15 @@ impl Conv {
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let (d, grad) = (self.window(&x, &shape), slice(grad));
-        let dweight =
-            wanted[1].then(|| made_for_update(shape, |dw| self.backward_weight(&d, slice(&x), grad, dw)));
+        let dweight = wanted[1].then(|| made(shape, |dw| self.backward_weight(&d, slice(&x), grad, dw)));
         if !wanted[0] {
-            keep(x);
             return [None, dweight];
         }
         let mut dx = x;
         if self.gate.is_none() {
             let shape = dx.shape();
             // Nobody reads it any more: its memory may serve for its gradient.
-            keep(dx);
+            drop(dx);
             dx = made(shape, |_| ());
         }
         self.backward_data(&d, filters, grad, slice_mut(&mut dx));

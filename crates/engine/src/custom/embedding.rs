@@ -6,8 +6,7 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::embedding as kernel;
 
-use super::memory::keep;
-use super::operator::{Operator, integers, is_ours, made, made_for_update, run, slice};
+use super::operator::{Operator, integers, is_ours, made, run, slice};
 use crate::tensor::{T, dims};
 
 /// Rows of `weight [vocabulary, width]` at `ids [batch, sequence]`.
@@ -42,8 +41,7 @@ impl Operator<1> for Embedding {
 
     fn backward(self, table: Shape, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let [_, width] = table.dims::<2>();
-        let dweight = made_for_update(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw));
-        keep(grad);
+        let dweight = made(table, |dw| kernel::backward(width, &self.ids, slice(&grad), dw));
         [Some(dweight)]
     }
 }

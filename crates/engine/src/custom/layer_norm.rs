@@ -6,7 +6,6 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::layer_norm::{self as kernel, Statistics};
 
-use super::memory::keep;
 use super::operator::{Operator, is_ours, made, run, slice, tensor};
 use crate::tensor::T;
 
@@ -43,8 +42,6 @@ impl Operator<3> for LayerNorm {
         let dx = made(x.shape(), |dx| {
             affine = kernel::backward(slice(&x), slice(&grad), slice(&weight), &statistics, dx);
         });
-        keep(x);
-        keep(grad);
         let [dweight, dbias] = affine.map(|values| tensor(values, weight.shape()));
         [Some(dx), Some(dweight), Some(dbias)]
     }

@@ -8,8 +8,7 @@ use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
 use headstart_kernels::{Activation, columns};
 
 use super::activation::activated;
-use super::memory::keep;
-use super::operator::{Operator, is_ours, made, made_for_update, plain, run, slice, tensor, untracked};
+use super::operator::{Operator, is_ours, made, plain, run, slice, tensor, untracked};
 use crate::packed::Layers;
 use crate::tensor::T;
 
@@ -56,7 +55,6 @@ impl Operator<3> for Linear {
         let [dx, dweight] = self.gradients(saved, &grad, [wanted[0], wanted[1]]);
         let out = *grad.shape().last().expect("a result has axes");
         let dbias = wanted[2].then(|| tensor(columns::sums(slice(&grad), out), Shape::new([out])));
-        keep(grad);
         [dx, dweight, dbias]
     }
 }
@@ -69,9 +67,7 @@ impl Operator<2> for Linear {
     }
 
     fn backward(self, saved: Self::Saved, grad: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        let gradients = self.gradients(saved, &grad, wanted);
-        keep(grad);
-        gradients
+        self.gradients(saved, &grad, wanted)
     }
 }
 
@@ -83,7 +79,7 @@ impl Linear {
         shape[last] = out;
         let rows = shape.num_elements() / out.max(1);
         let activated = self.activated(x);
-        let y = made(shape, |y| {
+        made(shape, |y| {
             let x = Matrix::new(slice(activated.as_ref().unwrap_or(x)), [rows, width], width);
             let weight = Matrix::new(slice(weight), [out, width], width);
             gemm_of(
@@ -95,9 +91,7 @@ impl Linear {
                 false,
                 &Epilogue { bias, ..Epilogue::default() },
             );
-        });
-        activated.into_iter().for_each(keep);
-        y
+        })
     }
 
     /// The factor of the product, where that is not `x` itself.
@@ -119,21 +113,13 @@ impl Linear {
         let dweight = wanted[1].then(|| {
             let activated = self.activated(&x);
             let x = Matrix::new(slice(activated.as_ref().unwrap_or(&x)), [rows, width], width);
-            let dweight = made_for_update(weight.shape(), |dw| {
+            made(weight.shape(), |dw| {
                 gemm_of(self.operands, g.transpose(), x, dw, width, false, &Epilogue::default())
-            });
-            activated.into_iter().for_each(keep);
-            dweight
+            })
         });
         let shape = x.shape();
-        let read = match self.before {
-            Activation::Identity => {
-                // Nobody reads it any more: its memory may serve for its gradient.
-                keep(x);
-                None
-            }
-            _ => Some(x),
-        };
+        // Where nobody reads it any more, its memory may serve for its gradient.
+        let read = (self.before != Activation::Identity).then_some(x);
         let dx = wanted[0].then(|| {
             let weight = Matrix::new(slice(&weight), [out, width], width);
             made(shape, |dx| {
@@ -141,7 +127,6 @@ impl Linear {
                 read.iter().for_each(|x| self.before.backward(slice(x), dx));
             })
         });
-        read.into_iter().for_each(keep);
         [dx, dweight]
     }
 }

@@ -1,110 +1,78 @@
-//! Memory of values that nobody needs any more, kept for the next ones.
-//!
-//! A step makes the same values as the one before.  Fresh pages are cleared by the system, which took a sixth of a step of MobileNet;
-//! so the operators where values end keep their memory.  What is kept and what is used never were more together than what was used
-//! at once: where nothing that is kept fits and there is no room, as much of it is given back as is taken anew.
+//! Memory of values: large ones lie in the kernels' arena, and go back to it when nobody holds them any more.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::mem::MaybeUninit;
 
-use burn_backend::DType;
-use burn_dispatch::backends::flex::{FlexTensor, Layout};
+use burn_backend::{AllocationProperty, Bytes, DType, Shape, TensorData};
+use burn_dispatch::backends::flex::FlexTensor;
+use burn_std::{AccessError, AccessPolicy, AllocationController};
+use headstart_kernels::arena::{self, Block};
 
-/// Elements of a value that is worth keeping.
+/// Elements of a value from which it lies there.
 const LEAST: usize = 1 << 14;
 
-/// What is kept, the oldest first, for all threads: a network need not end on the one that trained it.
-#[derive(Debug, Default)]
-struct Kept {
-    values: VecDeque<Vec<f32>>,
-    /// Elements of all.
-    len: usize,
-    /// Elements that the present run took and has not given back; those that end elsewhere count until it ends.
-    used: usize,
-    /// The most of them in a run with a backward pass.
-    most: usize,
-    /// Whether it has begun.
-    is_backward: bool,
-}
-
-static KEPT: Mutex<Kept> =
-    Mutex::new(Kept { values: VecDeque::new(), len: 0, used: 0, most: 0, is_backward: false });
-
-fn kept() -> MutexGuard<'static, Kept> {
-    // No state between two statements is wrong.
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// So many numbers, which may be anything.
-pub(super) fn take(len: usize) -> Vec<f32> {
-    take_of(len, len + len / 4)
-}
-
-/// The same for the gradient of a parameter, of memory up to twice as large: when it is made, most values of the run have ended.
-pub(super) fn take_for_gradient(len: usize) -> Vec<f32> {
-    take_of(len, 2 * len)
-}
-
-fn take_of(len: usize, most: usize) -> Vec<f32> {
-    if len < LEAST {
-        return vec![0.0; len];
-    }
-    let mut kept = kept();
-    kept.used += len;
-    if kept.is_backward {
-        kept.most = kept.most.max(kept.used);
-    }
-    let fits = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= most;
-    let all = kept.values.iter().enumerate();
-    if let Some((i, _)) = all.filter(|(_, v)| fits(v)).min_by_key(|(_, v)| v.capacity()) {
-        let mut values = kept.values.remove(i).unwrap_or_default();
-        kept.len -= values.capacity();
-        drop(kept);
-        values.resize(len, 0.0);
-        return values;
-    }
-    while kept.used + kept.len > kept.most
-        && let Some(values) = kept.values.pop_front()
-    {
-        kept.len -= values.capacity();
-    }
-    drop(kept);
-    vec![0.0; len]
-}
-
-/// Keeps the memory of a tensor, unless somebody else holds it.
-pub(super) fn keep(t: FlexTensor) {
-    if t.dtype() != DType::F32 || !t.is_unique() {
-        return;
-    }
-    let len = t.storage::<f32>().len();
-    if len < LEAST {
-        return;
-    }
-    let layout = Layout::contiguous([len].into());
-    if let Ok(values) = t.with_layout(layout).into_data().try_into_vec::<f32>() {
-        let mut kept = kept();
-        kept.used = kept.used.saturating_sub(len);
-        if kept.used + kept.len + values.capacity() <= kept.most {
-            kept.len += values.capacity();
-            kept.values.push_back(values);
+/// A tensor of which `fill` writes every number.
+pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let len = shape.num_elements();
+    match (len >= LEAST).then(|| arena::take(len)).flatten() {
+        Some(mut block) => {
+            fill(&mut block);
+            // SAFETY: a block of numbers, all of which are written or were before.
+            let bytes = unsafe { Bytes::from_controller(Box::new(Held(block)), size_of::<f32>() * len) };
+            FlexTensor::from_data(TensorData::from_bytes(bytes, shape, DType::F32))
+        }
+        None => {
+            let mut values = vec![0.0; len];
+            fill(&mut values);
+            FlexTensor::from_data(TensorData::new(values, shape))
         }
     }
 }
 
-/// A run begins: nothing is left of the one before.
-pub(crate) fn begin_run() {
-    let mut kept = kept();
-    (kept.used, kept.is_backward) = (0, false);
+/// Pages of values that have ended go back to the system.
+pub(crate) fn give_back() {
+    arena::give_back();
 }
 
-/// Its backward pass begins.
-pub(super) fn begin_backward() {
-    let mut kept = kept();
-    (kept.most, kept.is_backward) = (kept.most.max(kept.used), true);
+/// A block as Burn holds it.
+struct Held(Block);
+
+impl AllocationController for Held {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        // SAFETY: the caller writes initialised bytes alone, as the trait demands.
+        Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.0);
+        // SAFETY: initialised bytes may be seen as such that may not be.
+        Ok(unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) })
+    }
 }
 
-/// Gives everything back.
-pub(crate) fn forget() {
-    *kept() = Kept::default();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a tensor holds stays as it is, is copied where two hold it, and its memory serves the next one.
+    #[test]
+    fn values_are_held_and_end() {
+        let shape = || Shape::new([3, LEAST]);
+        let filled = |value: f32| made(shape(), |x| x.fill(value));
+        let (mut a, b) = (filled(1.0), filled(2.0));
+        let shared = a.clone();
+        a.storage_mut::<f32>()[0] = 5.0;
+        assert_eq!((a.storage::<f32>()[..2].to_vec(), shared.storage::<f32>()[0]), (vec![5.0, 1.0], 1.0));
+        assert!(b.storage::<f32>().iter().all(|x| *x == 2.0));
+        let values = b.into_data().try_into_vec::<f32>().unwrap();
+        assert!(values.len() == 3 * LEAST && values.iter().all(|x| *x == 2.0));
+    }
 }

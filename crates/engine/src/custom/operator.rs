@@ -17,7 +17,7 @@ use burn_dispatch::{
 };
 use headstart_kernels::channels_last::training::{add, interleave};
 
-use super::memory::{self, keep, take, take_for_gradient};
+pub(super) use super::memory::made;
 use crate::tensor::T;
 
 type Tracked = <Autodiff<Flex> as burn_backend::BackendTypes>::FloatTensorPrimitive;
@@ -80,7 +80,6 @@ thread_local! {
 /// Forgets what an earlier backward pass left: values that operators of Burn made.
 pub(crate) fn begin_backward() {
     WAITING.with_borrow_mut(HashSet::clear);
-    memory::begin_backward();
 }
 
 /// The sum of two gradients, over the one that nobody else holds if they lie in the same way.
@@ -91,7 +90,6 @@ fn sum(a: FlexTensor, b: FlexTensor) -> FlexTensor {
     }
     let (mut to, from) = if a.is_unique() { (a, b) } else { (b, a) };
     add(to.storage_mut(), from.storage());
-    keep(from);
     to
 }
 
@@ -239,18 +237,4 @@ pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
 /// A tensor of zeros.
 pub(super) fn zeros(shape: Shape) -> FlexTensor {
     tensor(vec![0.0; shape.num_elements()], shape)
-}
-
-/// The gradient of a parameter, of which `fill` writes every number.  It ends when the optimiser has read it.
-pub(super) fn made_for_update(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = take_for_gradient(shape.num_elements());
-    fill(&mut values);
-    tensor(values, shape)
-}
-
-/// A tensor of which `fill` writes every number.
-pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = take(shape.num_elements());
-    fill(&mut values);
-    tensor(values, shape)
 }

@@ -7,7 +7,6 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::Window;
 use headstart_kernels::channels_last::training as kernel;
 
-use super::memory::keep;
 use super::operator::{Operator, is_ours, made, run, slice};
 use crate::tensor::{T, dims};
 
@@ -61,7 +60,6 @@ impl Operator<1> for MaxPool {
         let y = made(Shape::new([n, h, w, c]), |y| {
             kernel::max_pool(&self.window, self.out, slice(&x), y, &mut taps);
         });
-        keep(x);
         (y, taps)
     }
 
@@ -70,7 +68,6 @@ impl Operator<1> for MaxPool {
         let dx = made(Shape::new([n, h, w, c]), |dx| {
             kernel::max_pool_backward(&self.window, self.out, &taps, slice(&grad), dx);
         });
-        keep(grad);
         [Some(dx)]
     }
 

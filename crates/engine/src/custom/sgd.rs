@@ -3,7 +3,6 @@
 use burn_backend::TensorMetadata;
 use headstart_kernels::sgd::{self as kernel, Step};
 
-use super::memory::keep;
 use super::operator::{plain, slice, untracked, zeros};
 use crate::tensor::T;
 
@@ -12,6 +11,5 @@ pub(crate) fn sgd(step: &Step, param: T, gradient: T, velocity: Option<T>) -> (T
     let [mut param, gradient] = [param, gradient].map(untracked);
     let mut velocity = velocity.map_or_else(|| zeros(param.shape()), untracked);
     kernel::update(step, slice(&gradient), param.storage_mut(), velocity.storage_mut());
-    keep(gradient);
     (plain(param), plain(velocity))
 }
