@@ -58,9 +58,9 @@ impl<'a> Leaves<'a> {
             .filter(|(id, name, p)| p.role == Role::Learned && read.contains(id) && learns(name))
             .map(|(id, _, _)| id)
             .collect();
+        let reads_learned = |i: &usize| nodes[*i].inputs.first().is_some_and(|id| learned.contains(id));
         let lookup = |i: usize| Some((i, Lookup::of(network, i, alive)?));
-        let mut lookups: HashMap<usize, Lookup> = range.filter_map(lookup).collect();
-        lookups.retain(|_, lookup| learned.contains(&lookup.table));
+        let lookups: HashMap<usize, Lookup> = range.filter(reads_learned).filter_map(lookup).collect();
         let tables: HashSet<ValueId> = lookups.values().map(|lookup| lookup.table).collect();
         let whole = learned.difference(&tables).map(|&id| (id, recorded(network.plain(id)))).collect();
         Leaves { network, whole, lookups }

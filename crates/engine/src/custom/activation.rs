@@ -7,7 +7,8 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_graph::Op;
 use headstart_kernels::{Activation, clip as clipping};
 
-use super::operator::{Operator, is_image, is_ours, made, run, slice, slice_mut};
+use super::memory::made;
+use super::operator::{Operator, is_image, is_ours, run, slice, slice_mut};
 use crate::tensor::{T, scale};
 
 /// `max(x, 0)`.

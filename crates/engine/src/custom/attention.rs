@@ -8,7 +8,8 @@ use headstart_kernels::attention::{self as kernel, Normalisers, Shape};
 use headstart_kernels::dropout::Dropout;
 use headstart_kernels::gemm::Operands;
 
-use super::operator::{Operator, integers, is_ours, made, run, slice, slice_mut};
+use super::memory::made;
+use super::operator::{Operator, integers, is_ours, run, slice, slice_mut};
 use crate::tensor::{T, dims, reshape, scale};
 
 /// What a score is lowered by where a key is not attended: its exponential is exactly 0.

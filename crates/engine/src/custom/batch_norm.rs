@@ -8,8 +8,9 @@ use headstart_kernels::Activation;
 use headstart_kernels::batch_norm::{self as kernel, Statistics};
 
 use super::activation::{clip, relu};
+use super::memory::made;
 use super::operator::{
-    Operator, as_it_lies, is_ours, made, on_processor, pixels, plain, run, slice, slice_mut, tensor,
+    Operator, as_it_lies, is_ours, on_processor, pixels, plain, run, slice, slice_mut, tensor,
 };
 use crate::tensor::{T, dims, reshape};
 

@@ -13,7 +13,8 @@ use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Bf16, Number, Window, columns};
 
 use super::batch_norm::{Measured, Norm, Then, as_f32, floats, measured};
-use super::operator::{Operator, is_ours, made, run, slice, slice_mut, tensor};
+use super::memory::made;
+use super::operator::{Operator, is_ours, run, slice, slice_mut, tensor};
 use crate::tensor::T;
 
 /// `x [n, c, h, w]`, `weight [out, c/groups, kh, kw]`, `bias? [out]`; with what a batch norm behind it measured, if it goes by the

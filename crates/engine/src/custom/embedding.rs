@@ -6,7 +6,8 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::embedding as kernel;
 
-use super::operator::{Operator, integers, is_ours, made, run, slice};
+use super::memory::made;
+use super::operator::{Operator, integers, is_ours, run, slice};
 use crate::tensor::{T, dims};
 
 /// Rows of `weight [vocabulary, width]` at `ids [batch, sequence]`.

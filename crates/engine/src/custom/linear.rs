@@ -8,7 +8,8 @@ use headstart_kernels::gemm::{Bias, Epilogue, Matrix, Operands, gemm_of};
 use headstart_kernels::{Activation, columns};
 
 use super::activation::activated;
-use super::operator::{Operator, is_ours, made, plain, run, slice, tensor, untracked};
+use super::memory::made;
+use super::operator::{Operator, is_ours, plain, run, slice, tensor, untracked};
 use crate::packed::Layers;
 use crate::tensor::T;
 

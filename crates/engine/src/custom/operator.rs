@@ -17,7 +17,7 @@ use burn_dispatch::{
 };
 use headstart_kernels::channels_last::training::{add, interleave};
 
-pub(super) use super::memory::made;
+use super::memory::made;
 use crate::tensor::T;
 
 type Tracked = <Autodiff<Flex> as burn_backend::BackendTypes>::FloatTensorPrimitive;

@@ -7,7 +7,8 @@ use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::Window;
 use headstart_kernels::channels_last::training as kernel;
 
-use super::operator::{Operator, is_ours, made, run, slice};
+use super::memory::made;
+use super::operator::{Operator, is_ours, run, slice};
 use crate::tensor::{T, dims};
 
 /// The largest value under a window of `x [n, c, h, w]`.

@@ -6,7 +6,8 @@ use burn_dispatch::Dispatch as B;
 use burn_dispatch::backends::flex::FlexTensor;
 use headstart_kernels::softmax as kernel;
 
-use super::operator::{Operator, is_ours, made, run, slice, tensor};
+use super::memory::made;
+use super::operator::{Operator, is_ours, run, slice, tensor};
 use crate::Device;
 use crate::tensor::{T, dims, from_f32, scale};
 
