@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use burn_backend::AutodiffBackend;
 use burn_dispatch::Dispatch as B;
-use headstart_graph::{Op, Role, ValueId};
+use headstart_graph::{Role, ValueId};
 
 use crate::custom;
 use crate::gradients::Gradient;
@@ -49,7 +49,7 @@ impl<'a> Leaves<'a> {
         alive: &Alive,
     ) -> Self {
         let nodes = network.graph().nodes();
-        let norms = range.clone().filter_map(|i| network.norm_behind(i));
+        let norms = range.clone().filter_map(|i| network.fusion().follows(i).norm);
         let read: HashSet<ValueId> =
             range.clone().chain(norms).flat_map(|i| &nodes[i].inputs).copied().collect();
         let learned: HashSet<ValueId> = network
@@ -58,9 +58,10 @@ impl<'a> Leaves<'a> {
             .filter(|(id, name, p)| p.role == Role::Learned && read.contains(id) && learns(name))
             .map(|(id, _, _)| id)
             .collect();
-        let reads_learned = |i: &usize| nodes[*i].inputs.first().is_some_and(|id| learned.contains(id));
+        let here = network.fusion().lookups().iter().copied().filter(|i| range.contains(i));
         let lookup = |i: usize| Some((i, Lookup::of(network, i, alive)?));
-        let lookups: HashMap<usize, Lookup> = range.filter(reads_learned).filter_map(lookup).collect();
+        let lookups: HashMap<usize, Lookup> =
+            here.filter(|&i| learned.contains(&nodes[i].inputs[0])).filter_map(lookup).collect();
         let tables: HashSet<ValueId> = lookups.values().map(|lookup| lookup.table).collect();
         let whole = learned.difference(&tables).map(|&id| (id, recorded(network.plain(id)))).collect();
         Leaves { network, whole, lookups }
@@ -93,13 +94,9 @@ impl<'a> Leaves<'a> {
 }
 
 impl Lookup {
-    /// If node `i` alone reads a table, which has more rows than it looks up by ids that are there before the run.
+    /// Of node `i`, which looks up rows of a table, if that has more rows than ids, and these are there before the run.
     fn of(network: &Network, i: usize, alive: &Alive) -> Option<Self> {
-        let nodes = network.graph().nodes();
-        let (Op::Embedding, &[table, ids]) = (&nodes[i].op, &nodes[i].inputs[..]) else { return None };
-        if nodes.iter().flat_map(|n| &n.inputs).filter(|id| **id == table).count() > 1 {
-            return None;
-        }
+        let &[table, ids] = &network.graph().nodes()[i].inputs[..] else { return None };
         let (ids, weight) = (alive.values[ids.index()].clone()?, network.plain(table));
         let (shape, n_rows) = (dims(&ids), dims(&weight)[0]);
         if kind(&ids) != Kind::Int || shape.iter().product::<usize>() >= n_rows {

@@ -9,11 +9,12 @@ use burn_dispatch::Dispatch as B;
 use headstart_core::{Array, Batch, Precision, Rng, Values};
 use headstart_graph::{Dim, Graph, InputSpec, Node, Op, Shape, ValueId, ValueKind, Weights, output_shape};
 use headstart_kernels::Precision as KernelPrecision;
+use headstart_kernels::arena;
 use headstart_kernels::gemm::Operands;
 
-use crate::custom::{Norm, Then, begin_backward, give_back, packed_linear};
+use crate::custom::{Norm, Then, begin_backward, packed_linear};
 use crate::interpret::constant::constant;
-use crate::interpret::fusion::{Follows, Fusion};
+use crate::interpret::fusion::{Follows, Fusion, Readers};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
 use crate::leaves::Leaves;
 use crate::packed::{Packed, pack};
@@ -63,7 +64,7 @@ const ELEMENTS_MAX: usize = 1 << 33;
 impl Drop for Network {
     /// What its values took is given back.
     fn drop(&mut self) {
-        give_back();
+        arena::give_back();
     }
 }
 
@@ -91,14 +92,15 @@ impl Network {
         packs: Option<KernelPrecision>,
     ) -> Result<Self, EngineError> {
         check_weights(&graph, weights)?;
-        let mut fusion = Fusion::of(&graph);
+        let readers = Readers::of(&graph);
+        let mut fusion = Fusion::of(&graph, &readers);
         let (packed, read) = match packs {
             Some(precision) => {
-                let (packed, read) = pack(&graph, weights, &mut fusion, precision)?;
+                let (packed, read) = pack(&graph, weights, &readers, &mut fusion, precision)?;
                 (packed, Some(read))
             }
             None => {
-                fusion.activate(&graph);
+                fusion = fusion.learning(&graph, &readers);
                 (Vec::new(), None)
             }
         };
@@ -264,9 +266,9 @@ impl Network {
         Ok((value, Gradients { by_param: leaves.gradients(&mut all) }))
     }
 
-    /// The batch norm that node `i`, a convolution, computes too.
-    pub(crate) fn norm_behind(&self, i: usize) -> Option<usize> {
-        self.fusion.follows(i).norm
+    /// What its nodes do beyond their own.
+    pub(crate) fn fusion(&self) -> &Fusion {
+        &self.fusion
     }
 
     /// A parameter without gradients.

@@ -27,10 +27,11 @@ pub(crate) struct Layers {
 pub(crate) fn pack(
     graph: &Graph,
     weights: &Weights,
+    readers: &Readers,
     fusion: &mut Fusion,
     precision: Precision,
 ) -> Result<(Packed, HashSet<ValueId>), EngineError> {
-    let (nodes, readers) = (graph.nodes(), Readers::of(graph));
+    let nodes = graph.nodes();
     let (mut packed, mut within) = (Packed::with_capacity(nodes.len()), HashSet::new());
     for (i, node) in nodes.iter().enumerate() {
         packed.push(None);
@@ -38,7 +39,7 @@ pub(crate) fn pack(
             continue;
         }
         let mut value = node.output;
-        let mut activation = follow(graph, &readers, fusion, &mut value);
+        let mut activation = follow(graph, readers, fusion, &mut value);
         // What is a result is not averaged by anything behind it.
         let precision_of = |value: ValueId| {
             let is_result = graph.outputs().iter().any(|o| o.value == value);
@@ -53,7 +54,7 @@ pub(crate) fn pack(
             within.insert(next);
             fusion.is_done(next, value);
             value = nodes[next].output;
-            activation = follow(graph, &readers, fusion, &mut value);
+            activation = follow(graph, readers, fusion, &mut value);
             second = Some(layer(graph, weights, &nodes[next], precision_of(value), activation)?);
         }
         let mut residual = None;

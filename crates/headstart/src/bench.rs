@@ -148,8 +148,9 @@ pub fn bench(work: BenchWork, options: &BenchOptions, observer: &dyn Observer) -
     let (mut optimiser, mut rng) = (AdamW::new(1e-5, 0.01), Rng::new(0));
     let (mut seconds, mut peaks, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     let n_runs = options.repeats + 2;
+    let tick = |done: usize| observer.progress("timing", done as u64, n_runs as u64);
+    tick(0);
     for i in 0..n_runs {
-        observer.progress("timing", i as u64, n_runs as u64);
         peaks.push(peak_of_cores(precision));
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
         match &mut timed {
@@ -163,6 +164,7 @@ pub fn bench(work: BenchWork, options: &BenchOptions, observer: &dyn Observer) -
             seconds.push(start.elapsed().as_secs_f64());
             cpu.extend(cpu_seconds().zip(cpu_start).map(|(end, start)| end - start));
         }
+        tick(i + 1);
     }
     let (seconds, peak) = (median(seconds), median(peaks));
     Ok(BenchReport {

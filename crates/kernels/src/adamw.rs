@@ -45,7 +45,7 @@ pub fn update(step: &Step, grad: &[f32], param: &mut [f32], m: &mut [f32], v: &m
         .for_each(|(((param, m), v), grad)| update_here(step, grad, param, m, v));
 }
 
-/// The same for a table of which the gradient is 0 but in some `rows` (ascending, `grad [rows, width]`).  `moved` says in which rows
+/// The same for a table of which the gradient is 0 but in some `rows` (ascending, each once; `grad [rows, width]`).  `moved` says in which rows
 /// moments are not all 0; those of the others are not read, since nothing but decay changes them.  The same bits as by [`update`].
 ///
 /// ```
@@ -70,7 +70,7 @@ pub fn update_rows(
     let width = param.len().checked_div(n).unwrap_or(0);
     assert!(param.len() == n * width && grad.len() == rows.len() * width, "rows of the table's width");
     let inside = |row: &i64| usize::try_from(*row).is_ok_and(|row| row < n);
-    assert!(rows.iter().all(inside) && rows.is_sorted(), "ascending rows of a table of {n}");
+    assert!(rows.iter().all(inside) && rows.is_sorted_by(|a, b| a < b), "ascending rows of a table of {n}");
     if width == 0 {
         return;
     }
@@ -87,14 +87,11 @@ pub fn update_rows(
             let mut next = rows.partition_point(|&row| (row as usize) < first);
             for (k, moved) in moved.iter_mut().enumerate() {
                 let at = k * width..(k + 1) * width;
-                let mut grad_here = None;
-                while rows.get(next).is_some_and(|&row| row as usize == first + k) {
-                    grad_here = Some(&grad[next * width..][..width]);
-                    next += 1;
-                }
-                *moved |= grad_here.is_some();
+                let has_grad = rows.get(next).is_some_and(|&row| row as usize == first + k);
+                *moved |= has_grad;
                 if *moved {
-                    let grad = grad_here.unwrap_or(&still);
+                    let grad = if has_grad { &grad[next * width..][..width] } else { &still };
+                    next += usize::from(has_grad);
                     update_here(step, grad, &mut param[at.clone()], &mut m[at.clone()], &mut v[at]);
                 } else {
                     scale_here(step.keep(), &mut param[at]);
@@ -166,6 +163,19 @@ mod tests {
     fn a_row_that_is_not_in_the_table_is_refused() {
         let step = Step { lr: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], eps: 1e-8, step: 1 };
         update_rows(&step, &[2], &[1.0], [&mut [0.0; 2], &mut [0.0; 2], &mut [0.0; 2]], &mut [false; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "ascending rows of a table of 2")]
+    fn a_row_that_is_named_twice_is_refused() {
+        let step = Step { lr: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], eps: 1e-8, step: 1 };
+        update_rows(
+            &step,
+            &[1, 1],
+            &[1.0; 2],
+            [&mut [0.0; 2], &mut [0.0; 2], &mut [0.0; 2]],
+            &mut [false; 2],
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use memmap2::{MmapMut, MmapOptions};
 
 /// Numbers in a page; pieces are whole pages.
 const PAGE: usize = 4096 / size_of::<f32>();
-/// Addresses that are asked for, bytes; half as many, and so on, where the system refuses.
+/// Addresses that are asked for, bytes: the next where the system refuses.
 const RESERVED: [u64; 4] = [1 << 38, 1 << 36, 1 << 34, 1 << 32];
 
 /// Numbers of one's own, which go back to where they were taken from.

@@ -28,11 +28,6 @@ pub(super) fn made(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     }
 }
 
-/// Pages of values that have ended go back to the system.
-pub(crate) fn give_back() {
-    arena::give_back();
-}
-
 /// A block as Burn holds it.
 struct Held(Block);
 
@@ -62,7 +57,7 @@ impl AllocationController for Held {
 mod tests {
     use super::*;
 
-    /// What a tensor holds stays as it is, is copied where two hold it, and its memory serves the next one.
+    /// What a tensor holds stays as it is, and is copied where two hold it.
     #[test]
     fn values_are_held_and_end() {
         let shape = || Shape::new([3, LEAST]);

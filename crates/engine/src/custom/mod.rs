@@ -35,7 +35,6 @@ pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
-pub(crate) use memory::give_back;
 pub(crate) use operator::{begin_backward, is_image, on_processor, untracked as on_host};
 pub(crate) use pool::{global_mean, max_pool2d, takes_mean};
 pub(crate) use scale::{scaled, square_sum};

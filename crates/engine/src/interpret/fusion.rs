@@ -14,6 +14,8 @@ pub(crate) struct Fusion {
     leaders: HashMap<usize, Follows>,
     /// By node that another has done: the input that holds its result.
     done: HashMap<usize, ValueId>,
+    /// Nodes that look up rows of a table that nobody else reads.
+    lookups: Vec<usize>,
 }
 
 /// What follows a convolution or batch norm, and what comes before a linear layer.
@@ -37,8 +39,8 @@ impl Fusion {
     /// A sum joins the later of the two nodes whose results it adds, an activation what it alone reads, and a batch norm the
     /// convolution before it.  Where one convolution alone reads what another clips, its gradient
     /// takes the place of what it read, which says what may pass: neither is a pass over memory of its own.
-    pub(crate) fn of(graph: &Graph) -> Self {
-        let (nodes, readers) = (graph.nodes(), Readers::of(graph));
+    pub(crate) fn of(graph: &Graph, readers: &Readers) -> Self {
+        let nodes = graph.nodes();
         let reader = |id: ValueId| readers.only(id);
         let (mut fusion, mut gates) = (Fusion::default(), HashMap::new());
         for (i, node) in nodes.iter().enumerate() {
@@ -81,12 +83,15 @@ impl Fusion {
         fusion
     }
 
-    /// An activation that a linear layer alone reads is part of that, which in the backward pass makes it again: what the activation is
-    /// of is kept for its own gradient, and a transformer would keep as much again for the layer.  Where clipping is the activation,
-    /// one value serves both.
-    pub(crate) fn activate(&mut self, graph: &Graph) {
-        let (nodes, readers) = (graph.nodes(), Readers::of(graph));
+    /// The same for a network that may learn.  An activation that a linear layer alone reads is part of that, which in the backward pass
+    /// makes it again: what the activation is of is kept for its own gradient, and a transformer would keep as much again for the layer.
+    /// Where clipping is the activation, one value serves both.  And nodes that alone read a table are known.
+    pub(crate) fn learning(mut self, graph: &Graph, readers: &Readers) -> Self {
+        let nodes = graph.nodes();
         for (i, node) in nodes.iter().enumerate() {
+            if node.op == Op::Embedding && readers.only(node.inputs[0]) == Some(i) {
+                self.lookups.push(i);
+            }
             if let Some(before) = activation_of(&node.op).filter(|a| *a != Activation::Relu)
                 && self.done(i).is_none()
                 && let Some(next) = readers.only(node.output)
@@ -96,6 +101,7 @@ impl Fusion {
                 self.done.insert(i, node.inputs[0]);
             }
         }
+        self
     }
 
     /// Node `i` is done by the one that makes `input`, the only value it reads.
@@ -106,6 +112,11 @@ impl Fusion {
     /// What node `i` does beyond its own.
     pub(crate) fn follows(&self, i: usize) -> Follows {
         self.leaders.get(&i).copied().unwrap_or_default()
+    }
+
+    /// Nodes that look up rows of a table that nobody else reads, in a network that may learn.
+    pub(crate) fn lookups(&self) -> &[usize] {
+        &self.lookups
     }
 
     /// The value that is the result of node `i` already.

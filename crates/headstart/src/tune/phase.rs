@@ -70,8 +70,6 @@ impl<'a> RunningPhase<'a> {
             .map(|(material, _)| material);
         let mut network = Network::load(parts.suffix.clone(), &now, start.session.device())?;
         network.products_in(plan.precision);
-        // The network has the weights now.
-        headstart_formats::release_pages();
         let guards = (!plan.regularisers.is_empty())
             .then(|| -> Result<Guards, Error> {
                 let at_source = Network::load(parts.suffix.clone(), source, start.session.device())?;
@@ -83,6 +81,8 @@ impl<'a> RunningPhase<'a> {
                 Ok(Guards::new(&plan.regularisers, outputs, &at_source, related)?)
             })
             .transpose()?;
+        // Networks have the weights now.
+        headstart_formats::release_pages();
         let n_passes = phase.n_passes;
         Ok(RunningPhase { network, lr_max, train, valid, guards, extracted, n_passes, seed })
     }
