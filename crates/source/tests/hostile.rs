@@ -29,7 +29,7 @@ fn fault_of(bytes: &[u8], limits: &Limits, unpack: Unpack) -> ArchiveFault {
 #[test]
 fn names_that_lead_out_are_refused() {
     for name in
-        ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "a\\..\\evil", "a//b", "./a", "a\u{7}b", ""]
+        ["../evil", "a/../../evil", "/evil", "C:/evil", "a\\..\\evil", "a//b", "./a", "a\u{7}b", ""]
     {
         let fault = fault_of(&zip_of(&[("ok", b"x"), (name, b"x")]), &SMALL, unpack_zip);
         assert!(matches!(fault, ArchiveFault::UnsafeName { .. }), "{name}: {fault}");
@@ -115,7 +115,7 @@ fn long_names_have_a_limit() {
     }
     // A long name is checked like a short one.
     for (kind, name) in
-        [(EntryType::GNULongName, &b"package/../../evil\0"[..]), (EntryType::XHeader, b"17 path=/tmp/eve\n")]
+        [(EntryType::GNULongName, &b"package/../../evil\0"[..]), (EntryType::XHeader, b"14 path=/evil\n")]
     {
         let fault = fault_of(&tgz_of(&[("x", kind, name), ("package/a", Regular, b"x")]), &SMALL, unpack_tgz);
         assert!(matches!(fault, ArchiveFault::UnsafeName { .. }), "{fault}");

@@ -270,7 +270,7 @@ fn an_expected_hash_that_differs_keeps_nothing() {
 
 #[test]
 fn a_hub_cannot_choose_where_files_go() {
-    for etag in ["../../../evil", "/tmp/evil", "a.b", ""] {
+    for etag in ["../../../evil", "/evil", "a.b", ""] {
         let hub = model();
         hub.state.lock().unwrap().files.get_mut("config.json").unwrap().0 = etag.to_owned();
         let error = hub.get("hf:own/net!config.json").unwrap_err();
