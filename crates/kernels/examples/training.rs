@@ -12,16 +12,22 @@ use headstart_kernels::gemm::Operands;
 use headstart_kernels::{Isa, Precision, peak};
 use layers::{LAYERS, window};
 
+/// Height and width, channels and filters, groups, stride: 3×3 layers of ResNeXt and RegNet.
+const GROUPED: [[usize; 4]; 6] =
+    [[56, 128, 32, 1], [28, 256, 32, 1], [14, 512, 32, 1], [14, 1024, 32, 2], [28, 208, 26, 1], [14, 448, 4, 1]];
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let n = args.next().and_then(|n| n.parse().ok()).unwrap_or(4);
     let operands = if args.next().as_deref() == Some("bf16") { Operands::Bf16 } else { Operands::F32 };
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool");
-    for layer @ [side, c, o, k, stride] in LAYERS {
+    let dense = LAYERS.map(|layer| (layer, 1));
+    let grouped = GROUPED.map(|[side, c, groups, stride]| ([side, c, c, 3, stride], groups));
+    for (layer @ [side, c, o, k, stride], groups) in dense.into_iter().chain(grouped) {
         let d = window(n, layer);
         let [h, w] = d.out();
         let numbers = |n: usize| (0..n).map(|i| (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
-        let weight = numbers(k * k * if o == 0 { c } else { c * o });
+        let weight = numbers(k * k * if o == 0 { c } else { c * o / groups });
         let out = if o == 0 { c } else { o };
         let (x, mut y) = (numbers(n * side * side * c), numbers(n * h * w * out));
         let (mut dx, mut dw) = (x.clone(), weight.clone());
@@ -30,18 +36,18 @@ fn main() {
         let times = [
             best(&mut || match o {
                 0 => kernel::depthwise(&d, &x, &weight, &Then::default(), &mut y),
-                _ => kernel::forward(&d, operands, &x, &weight, &Then::default(), &mut y),
+                _ => kernel::forward(&d, groups, operands, &x, &weight, &Then::default(), &mut y),
             }),
             best(&mut || match o {
                 0 => kernel::depthwise_backward_data(&d, &weight, &grad, None, &mut dx),
-                _ => kernel::backward_data(&d, operands, &weight, &grad, None, &mut dx),
+                _ => kernel::backward_data(&d, groups, operands, &weight, &grad, None, &mut dx),
             }),
             best(&mut || match o {
                 0 => kernel::depthwise_backward_weight(&d, &x, &grad, &mut dw),
-                _ => kernel::backward_weight(&d, operands, &x, &grad, &mut dw),
+                _ => kernel::backward_weight(&d, groups, operands, &x, &grad, &mut dw),
             }),
         ];
-        print!("{side:4}² × {c:4} → {o:4}, {k}×{k} by {stride}:");
+        print!("{side:4}² × {c:4} → {o:4} in {groups:2}, {k}×{k} by {stride}:");
         for (time, top) in times {
             let share = flops / time / top * 100.0;
             print!(" {:7.3} ms {share:3.0} %", time * 1e3);

@@ -82,7 +82,7 @@ fn convolved(i: &[T], bias: Option<&T>, options: ConvOptions<2>, then: Then) -> 
 
 #[test]
 fn convolution_is_burns() {
-    for (c, groups, stride) in [(6, 1, 1), (6, 1, 2), (20, 20, 1), (20, 20, 2)] {
+    for (c, groups, stride) in [(6, 1, 1), (6, 1, 2), (20, 20, 1), (20, 20, 2), (20, 4, 2), (10, 10, 1)] {
         let inputs = [random(&[3, c, 13, 15], 1), random(&[20, c / groups, 3, 3], 2), random(&[20], 3)];
         let options =
             || ConvOptions { stride: [stride; 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], groups };
@@ -106,7 +106,7 @@ fn normalised(x: T, [weight, bias, mean, variance]: [&T; 4]) -> T {
 fn convolution_and_what_follows_is_burns() {
     let (mean, variance) = (random(&[40], 6), B::float_exp(random(&[40], 7)));
     let clipped = |x: T| B::float_clamp(x, Scalar::Float(-1.0), Scalar::Float(4.0));
-    for (groups, stride) in [(1, 1), (1, 2), (40, 1), (40, 2)] {
+    for (groups, stride) in [(1, 1), (1, 2), (40, 1), (40, 2), (10, 1), (2, 2)] {
         let size = 13usize.div_ceil(stride);
         let weight = scale(random(&[40, 40 / groups, 3, 3], 2), 0.05);
         let inputs = [random(&[2, 40, 13, 13], 1), weight, random(&[40], 3), random(&[40], 4)];

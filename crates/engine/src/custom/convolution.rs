@@ -1,4 +1,4 @@
-//! Convolution, with what follows it.  Ours where it is dense or depthwise.
+//! Convolution, with what follows it.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -28,8 +28,8 @@ pub(crate) fn conv2d(
     then: Then,
 ) -> (T, Option<Measured>) {
     let [out, per_group, ..] = weight.shape().dims::<4>();
-    let is_depthwise = options.groups == out && per_group == 1;
-    let can = options.groups == 1 || is_depthwise && then.residual.is_none();
+    let is_depthwise = options.groups > 1 && options.groups == out && per_group == 1;
+    let can = !is_depthwise || then.residual.is_none();
     let are_ours = is_ours([&x, &weight]) && bias.as_ref().is_none_or(|b| is_ours([b])) && then.is_ours();
     if !can || !are_ours {
         return then.apply(B::conv2d(x, weight, bias, options));
@@ -47,7 +47,7 @@ pub(crate) fn conv2d(
     });
     inputs.extend(bias);
     inputs.extend(then.residual);
-    let conv = Conv { options, operands, norm, has_bias, has_residual, clip, is_gated, gate };
+    let conv = Conv { options, operands, is_depthwise, norm, has_bias, has_residual, clip, is_gated, gate };
     let y = match inputs.len() {
         2 => conv.run::<2>(inputs),
         3 => conv.run::<3>(inputs),
@@ -70,6 +70,7 @@ enum By {
 struct Conv {
     options: ConvOptions<2>,
     operands: Operands,
+    is_depthwise: bool,
     norm: Option<(By, f64)>,
     has_bias: bool,
     has_residual: bool,
@@ -217,10 +218,6 @@ impl Conv {
         self.clip != [f32::NEG_INFINITY, f32::INFINITY]
     }
 
-    fn is_depthwise(&self) -> bool {
-        self.options.groups > 1
-    }
-
     fn then<'a>(&self, bias: Option<&'a [f32]>, residual: Option<&'a [f32]>) -> kernel::Then<'a> {
         kernel::Then { bias, residual, clip: self.clip, ..kernel::Then::default() }
     }
@@ -302,9 +299,9 @@ impl Conv {
         then: &kernel::Then<'_>,
         y: &mut [N],
     ) {
-        match self.is_depthwise() {
+        match self.is_depthwise {
             true => kernel::depthwise(d, x, weight, then, y),
-            false => kernel::forward(d, self.operands, x, weight, then, y),
+            false => kernel::forward(d, self.options.groups, self.operands, x, weight, then, y),
         }
     }
 
@@ -316,16 +313,16 @@ impl Conv {
     }
 
     fn backward_weight(&self, d: &Window, x: &[f32], grad: &[f32], dw: &mut [f32]) {
-        match self.is_depthwise() {
+        match self.is_depthwise {
             true => kernel::depthwise_backward_weight(d, x, grad, dw),
-            false => kernel::backward_weight(d, self.operands, x, grad, dw),
+            false => kernel::backward_weight(d, self.options.groups, self.operands, x, grad, dw),
         }
     }
 
     fn backward_data(&self, d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
-        match self.is_depthwise() {
+        match self.is_depthwise {
             true => kernel::depthwise_backward_data(d, weight, grad, self.gate, dx),
-            false => kernel::backward_data(d, self.operands, weight, grad, self.gate, dx),
+            false => kernel::backward_data(d, self.options.groups, self.operands, weight, grad, self.gate, dx),
         }
     }
 

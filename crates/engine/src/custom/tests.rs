@@ -41,6 +41,7 @@ fn pictures_train_to_the_same_bits_on_any_number_of_threads() {
     let convs = [
         Conv::new(24, 3).stride(2).pad(Padding::SameUpper).no_bias(),
         Conv::new(24, 3).groups(24).pad(Padding::SameUpper).no_bias(),
+        Conv::new(36, 3).groups(12).no_bias(),
         Conv::new(70, 1).no_bias(),
         Conv::new(70, 5).groups(70).stride(2).pad(Padding::SameUpper),
         Conv::new(40, 3).stride(3),

@@ -147,9 +147,9 @@ impl Can {
         match node.op {
             Op::BatchNorm { .. } => Some(Can { fold: false, add: true }),
             // With a bias of its own, it would have two.
-            Op::Conv2d { groups: 1, .. } => Some(Can { fold: node.inputs.len() == 2, add: true }),
-            Op::Conv2d { groups, .. } if is_depthwise(groups, &graph.value(node.inputs[1]).shape) => {
-                Some(Can { fold: node.inputs.len() == 2, add: false })
+            Op::Conv2d { groups, .. } => {
+                let is_depthwise = groups > 1 && is_depthwise(groups, &graph.value(node.inputs[1]).shape);
+                Some(Can { fold: node.inputs.len() == 2, add: !is_depthwise })
             }
             _ => None,
         }

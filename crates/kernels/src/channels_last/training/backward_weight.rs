@@ -9,6 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::Winograd;
+use super::groups::Groups;
 use super::rows::{Images, Reads};
 use super::runs;
 use super::scratch::Scratch;
@@ -23,25 +24,43 @@ const SMALL: usize = 1 << 16;
 const PARTS: usize = 16;
 const POSITIONS: usize = 768;
 
-/// Gradient with respect to the weight, `[o, c, kh, kw]`, from `x [n, h, w, c]` and the gradient of the result,
+/// Gradient with respect to the weight, `[o, c/groups, kh, kw]`, from `x [n, h, w, c]` and the gradient of the result,
 /// `grad [n, oh, ow, o]`.
 ///
 /// ```
 /// use headstart_kernels::{Window, channels_last::training, gemm::Operands};
 /// let d = Window { n: 1, c: 2, size: [1, 2], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
 /// let mut dw = [0.0; 2];
-/// training::backward_weight(&d, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &mut dw);
+/// training::backward_weight(&d, 1, Operands::F32, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], &mut dw);
 /// assert_eq!(dw, [13.0, 24.0]);
 /// ```
-pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], dw: &mut [f32]) {
-    let (o, [oh, ow]) = (d.filters(dw.len()), d.out());
+pub fn backward_weight(
+    d: &Window,
+    groups: usize,
+    operands: Operands,
+    x: &[f32],
+    grad: &[f32],
+    dw: &mut [f32],
+) {
+    let groups = Groups::new(d, groups, dw.len());
+    let (o, [oh, ow]) = (groups.all_filters(), d.out());
     assert_eq!(x.len(), d.n * d.x_len(), "elements of x");
     assert_eq!(grad.len(), d.n * o * oh * ow, "elements of the gradient");
-    if Winograd::pays(d, o) && d.n > 0 {
-        return winograd_weight::backward_weight(d, o, operands, x, grad, dw);
+    if x.is_empty() || grad.is_empty() {
+        return dw.fill(0.0);
     }
-    let runs = runs(d);
-    let images = Images { data: x, size: d.size, channels: d.c };
+    let (images, grad) = (Images::new(x, d.size, d.c), Images::new(grad, [oh, ow], o));
+    groups.make_filters(dw, |[inputs, outputs], dw| {
+        of_group(&groups.window, operands, images.channels(&inputs), grad.channels(&outputs), dw);
+    });
+}
+
+fn of_group(d: &Window, operands: Operands, images: Images<'_>, grad: Images<'_>, dw: &mut [f32]) {
+    let (o, [oh, ow]) = (grad.channels, grad.size);
+    if Winograd::pays(d, o) {
+        return winograd_weight::backward_weight(d, operands, images, grad, dw);
+    }
+    let runs = runs(d, images.is_whole());
     let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
     let (positions, lines) = (d.n * oh * ow, d.c * d.taps());
     let parts = if dw.len() > SMALL { 1 } else { (positions / POSITIONS).clamp(1, PARTS) };
@@ -49,12 +68,13 @@ pub fn backward_weight(d: &Window, operands: Operands, x: &[f32], grad: &[f32], 
     let is_pixel = reads.is_in_place() && d.stride == [1, 1] && d.size == [oh, ow];
     let sum = |part: usize, to: &mut [f32], in_parallel: bool| {
         let range = part * positions / parts..(part + 1) * positions / parts;
-        let left = Strided { data: &grad[range.start * o..], line: 1, step: o };
+        let left = Strided { data: &grad.data[range.start * grad.pixel..], line: 1, step: grad.pixel };
         let (size, to, nothing) = ([o, lines, range.len()], Shared::new(to), Epilogue::default());
         // SAFETY: `to` is [o, lines], and this product alone writes it.
         unsafe {
             if is_pixel {
-                let right = Strided { data: &x[range.start * d.c..], line: 1, step: d.c };
+                let (data, step) = (&images.data[range.start * images.pixel..], images.pixel);
+                let right = Strided { data, line: 1, step };
                 product(operands, &left, &right, size, to, lines, false, &nothing, in_parallel);
             } else {
                 let right = Patches { reads: &reads, first: range.start };
@@ -108,7 +128,7 @@ struct Piece {
 widest_fn! {
     /// Writes `n` steps from position `first` on.
     fn gather(reads: &Reads<'_>, pieces: &[Piece], first: usize, n: usize, width: usize, to: &mut [f32]) {
-        let Images { data, size: [h, w], channels } = reads.images;
+        let Images { data, size: [h, w], channels, pixel } = reads.images;
         let [grid_h, grid_w] = reads.grid;
         let [mut image, mut i, mut j] = reads.at(first);
         for to in to.chunks_exact_mut(width).take(n) {
@@ -123,9 +143,7 @@ widest_fn! {
                     to.fill(0.0);
                     continue;
                 }
-                let at = ((image * h + y as usize) * w) as isize * channels as isize
-                    + x * channels as isize
-                    + lo as isize;
+                let at = (((image * h + y as usize) * w) as isize + x) * pixel as isize + lo as isize;
                 let row = &data[at as usize..][..hi - lo];
                 if hi - lo < to.len() {
                     to.fill(0.0);

@@ -8,7 +8,7 @@ use super::super::vector::lanes;
 use super::super::winograd::{POSITIONS, TILES, multiply, transform};
 use super::super::with_buffer;
 use super::panels::starts;
-use super::rows::To;
+use super::rows::Target;
 use super::scratch::Scratch;
 use super::transformed::Filters;
 use super::winograd::Tiles;
@@ -23,8 +23,11 @@ pub(super) fn pays(n_tiles: usize, [n, channels]: [usize; 2]) -> bool {
     n_tiles <= TILES && n * channels >= 1 << 16
 }
 
-/// Writes the convolution of all tiles at `to`, `[n, h, w, o]`.
-pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>, to: To) {
+/// Writes the convolution of all tiles at the target.
+///
+/// # Safety
+/// As [`super::winograd::convolve`].
+pub(super) unsafe fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>, target: Target) {
     let isa = Isa::best();
     let [o, c] = filters.size;
     let pitch = c.next_multiple_of(lanes(isa));
@@ -58,8 +61,8 @@ pub(super) fn convolve(tiles: &Tiles<'_>, n_tiles: usize, filters: &Filters<'_>,
             }
             for tile in 0..n_tiles {
                 let made = &products[tile * cols..];
-                // SAFETY: `to` has every pixel of every image, and this task alone writes the panel's filters.
-                unsafe { tiles.write(tile, made, n_tiles * cols, range.start..range.start + count, o, to) };
+                // SAFETY: by the caller; this task alone writes the panel's filters.
+                unsafe { tiles.write(tile, made, n_tiles * cols, range.start..range.start + count, target) };
             }
         });
     });

@@ -41,7 +41,7 @@ pub fn depthwise<N: Number>(d: &Window, x: &[f32], weight: &[f32], then: &Then<'
     assert!(then.bias.is_none_or(|bias| bias.len() == d.c), "a bias for every channel");
     let filters = by_tap(weight, d.taps());
     let bias = Floats::padded(then.bias.unwrap_or_default(), d.c);
-    let images = Images { data: x, size: d.size, channels: d.c };
+    let images = Images::new(x, d.size, d.c);
     let (grid, step, taps) = ([oh, ow], d.stride, all_taps(d));
     let to = Strides { first: 0, image: oh * ow * d.c, row: ow * d.c, pixel: d.c };
     let slide = Slide { images, grid, step, taps, filters: &filters, bias: &bias, then: *then, to };
@@ -66,7 +66,7 @@ pub fn depthwise_backward_data(
     assert_eq!(grad.len(), d.n * d.c * oh * ow, "elements of the gradient");
     let filters = by_tap(weight, d.taps());
     let (zeros, [h, w], [s_y, s_x]) = (Floats::zeros(d.c), d.size, d.stride);
-    let images = Images { data: grad, size: [oh, ow], channels: d.c };
+    let images = Images::new(grad, [oh, ow], d.c);
     let phases = (0..s_y.min(h)).flat_map(|y| (0..s_x.min(w)).map(move |x| (y, x)));
     let slides: Vec<Slide<'_>> = phases
         .map(|(r_y, r_x)| {
@@ -307,7 +307,7 @@ pub fn depthwise_backward_weight(d: &Window, x: &[f32], grad: &[f32], dw: &mut [
     let len = dw.len();
     let mut parts = Scratch::new(d.n * bands * len);
     let slide = Slide {
-        images: Images { data: x, size: d.size, channels: c },
+        images: Images::new(x, d.size, c),
         grid: [oh, ow],
         step: d.stride,
         taps: all_taps(d),

@@ -1,10 +1,11 @@
 //! Images laid out with their margins, as the numbers that products take.  Where a filter reads short runs, as the first layer of a network
-//! does of three colours, looking for edges and rounding takes longer than the product; from here a run is a copy of whole vectors.
+//! does of three colours, or a group of channels, looking for edges and rounding takes longer than the product; from here a run is a
+//! copy of whole vectors.
 
 use rayon::prelude::*;
 
-use super::super::rounding::halves;
-use super::rows::{Reads, Run};
+use super::super::rounding::{halves, rounded};
+use super::rows::{Images, Reads, Run};
 use super::scratch::Scratch;
 use crate::Bf16;
 use crate::gemm::Operands;
@@ -27,12 +28,14 @@ pub(super) struct Laid {
 }
 
 impl Laid {
-    /// If it pays.
+    /// If it pays, or if runs of pixels are none of memory.
     pub(super) fn of(reads: &Reads<'_>, operands: Operands) -> Option<Self> {
         let (images, runs, in_halves) = (reads.images, reads.runs, operands.in_pairs());
         let c = images.channels;
-        let pays = runs.len() > 1 && runs.iter().all(|run| run.len * c <= RUN);
-        if !pays || operands == Operands::Bf16 && !in_halves {
+        let is_exact = operands == Operands::F32;
+        let pays = runs.len() > 1 && runs.iter().all(|run| run.len * c <= RUN) && (is_exact || in_halves);
+        let needed = !images.is_whole() && !(is_exact && reads.is_in_place());
+        if !pays && !needed {
             return None;
         }
         let before = [0, 1].map(|i| runs.iter().map(|run| -run.at[i]).max().unwrap_or(0).max(0) as usize);
@@ -46,21 +49,22 @@ impl Laid {
         let a_word = if in_halves { 2 } else { 1 };
         let mut words = Scratch::new((reads.n * image).div_ceil(a_word) + BLOCK / 4);
         let [h, w] = images.size;
-        let (from, inside) = (images.data, w.min(size[1] - before[1]) * c);
-        // Rows of both images, of which that without a margin may be longer than what is read of it.
+        // A row without margins may be longer than what is read of it.
+        let inside = w.min(size[1] - before[1]);
         let of_row = |i: usize| {
             let y = (i % size[0]).checked_sub(before[0]).filter(|&y| y < h)?;
-            Some(&from[(i / size[0] * h + y) * w * c..][..inside])
+            Some((i / size[0], y))
         };
+        let laid_row = |i: usize| Row { images, at: of_row(i), before: before[1], n: inside };
         if in_halves {
-            let to = Bf16::in_words_mut(&mut words, reads.n * image);
-            to.par_chunks_exact_mut(row)
-                .enumerate()
-                .for_each(|(i, to)| lay(of_row(i), before[1] * c, to, halves));
+            let to = Bf16::in_words_mut(&mut words, reads.n * image).par_chunks_exact_mut(row);
+            to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, halves));
         } else {
-            let copy = |from: &[f32], to: &mut [f32]| to.copy_from_slice(from);
             let to = words[..reads.n * image].par_chunks_exact_mut(row);
-            to.enumerate().for_each(|(i, to)| lay(of_row(i), before[1] * c, to, copy));
+            match is_exact {
+                true => to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, copy)),
+                false => to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, rounded)),
+            }
         }
         let at = |run: &Run, i: usize| (run.at[i] + before[i] as isize) as usize;
         let runs = runs.iter().map(|run| [at(run, 0) * row + at(run, 1) * c, run.len * c]).collect();
@@ -109,12 +113,32 @@ widest_fn! {
     }
 }
 
-/// A row with its margins.
-fn lay<E: Copy + Default>(from: Option<&[f32]>, before: usize, to: &mut [E], put: impl Fn(&[f32], &mut [E])) {
-    let from = from.unwrap_or_default();
-    let (left, rest) = to.split_at_mut(before);
-    let (middle, right) = rest.split_at_mut(from.len());
-    left.fill(E::default());
-    put(from, middle);
-    right.fill(E::default());
+fn copy(from: &[f32], to: &mut [f32]) {
+    to.copy_from_slice(from);
+}
+
+/// A row of `n` pixels of an image, `before` others behind the edge; or one that lies outside.
+struct Row<'a> {
+    images: Images<'a>,
+    at: Option<(usize, usize)>,
+    before: usize,
+    n: usize,
+}
+
+impl Row<'_> {
+    /// Writes it with zeros around it.
+    #[inline(always)]
+    fn lay<E: Copy + Default>(&self, to: &mut [E], put: impl Fn(&[f32], &mut [E])) {
+        let Images { channels: c, pixel, .. } = self.images;
+        let Some((image, y)) = self.at else { return to.fill(E::default()) };
+        let (left, rest) = to.split_at_mut(self.before * c);
+        let (middle, right) = rest.split_at_mut(self.n * c);
+        left.fill(E::default());
+        right.fill(E::default());
+        let from = self.images.at(image, y, 0);
+        if self.images.is_whole() {
+            return put(&from[..middle.len()], middle);
+        }
+        from.chunks(pixel).zip(middle.chunks_exact_mut(c)).for_each(|(from, to)| put(&from[..c], to));
+    }
 }

@@ -17,12 +17,37 @@ use super::panels::Panels;
 use crate::gemm::{Operands, Shared};
 use crate::{Bf16, Floats, Isa, Number, Precision};
 
-/// Images `[n, height, width, channels]`.
+/// Images `[n, height, width, channels]`, or some channels of such.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
+    /// From the first channel of the first pixel on.
     pub(super) data: &'a [f32],
     pub(super) size: [usize; 2],
     pub(super) channels: usize,
+    /// From one pixel to the next.
+    pub(super) pixel: usize,
+}
+
+impl<'a> Images<'a> {
+    pub(super) fn new(data: &'a [f32], size: [usize; 2], channels: usize) -> Self {
+        Images { data, size, channels, pixel: channels }
+    }
+
+    /// Some of the channels.
+    pub(super) fn channels(self, some: &Range<usize>) -> Self {
+        Images { data: &self.data[some.start..], channels: some.len(), ..self }
+    }
+
+    /// Whether nothing lies between the pixels.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pixel == self.channels
+    }
+
+    /// From a pixel of an image on.
+    pub(super) fn at(&self, image: usize, y: usize, x: usize) -> &'a [f32] {
+        let [h, w] = self.size;
+        &self.data[((image * h + y) * w + x) * self.pixel..]
+    }
 }
 
 /// Pixels next to each other that are read at a position, from where that lies: `[y, x]` and how many.
@@ -45,7 +70,6 @@ pub(super) struct Reads<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct To {
     numbers: Shared,
-    pub(super) len: usize,
     /// In bf16, two to a word.
     pub(super) in_halves: bool,
 }
@@ -53,7 +77,7 @@ pub(super) struct To {
 impl To {
     pub(super) fn new<N: Number>(to: &mut [N]) -> Self {
         let numbers = Shared::from_pointer(to.as_mut_ptr().cast());
-        To { numbers, len: to.len(), in_halves: N::IS_HALF }
+        To { numbers, in_halves: N::IS_HALF }
     }
 
     /// # Safety
@@ -69,7 +93,7 @@ impl To {
     }
 }
 
-/// Where the results of a position go: those of `(i, j)` of an image lie at `first + image·n + i·row + j·pixel`.
+/// Where the results of a position go: those of `(i, j)` of image `n` lie at `first + n·image + i·row + j·pixel`.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
     pub(super) to: To,
@@ -134,6 +158,7 @@ impl Block<'_> {
     unsafe fn compute(&self, positions: Range<usize>, panels: Range<usize>) {
         let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
         let in_place = self.operands == Operands::F32 && self.reads.is_in_place();
+        debug_assert!(in_place || self.laid.is_some() || self.reads.images.is_whole(), "runs of pixels");
         let pitch = match (in_place, in_pairs) {
             (true, _) => 0,
             (false, false) => steps,
@@ -247,11 +272,10 @@ impl<'a> Reads<'a> {
 
     /// The image from where a position lies on.
     fn first(&self, [image, i, j]: [usize; 3]) -> &'a [f32] {
-        let Images { data, size: [h, w], channels } = self.images;
-        &data[((image * h + i * self.step[0]) * w + j * self.step[1]) * channels..][..channels]
+        &self.images.at(image, i * self.step[0], j * self.step[1])[..self.images.channels]
     }
 
-    /// Calls `put` for every run of a position with what lies in the image; what lies outside becomes 0.
+    /// Calls `put` for every run of a position with what lies in the image, of all its channels; what lies outside becomes 0.
     #[inline(always)]
     pub(super) fn gather<E: Copy + Default>(
         &self,
@@ -259,7 +283,7 @@ impl<'a> Reads<'a> {
         row: &mut [E],
         put: impl Fn(&[f32], &mut [E]),
     ) {
-        let Images { data, size: [h, w], channels } = self.images;
+        let Images { size: [h, w], channels, .. } = self.images;
         let mut rest = row;
         for run in self.runs {
             let (to, behind) = std::mem::take(&mut rest).split_at_mut(run.len * channels);
@@ -275,16 +299,21 @@ impl<'a> Reads<'a> {
             to[..before * channels].fill(E::default());
             to[end * channels..].fill(E::default());
             if end > before {
-                let start = ((image * h + y as usize) * w + (x + before as isize) as usize) * channels;
+                let from = self.images.at(image, y as usize, (x + before as isize) as usize);
                 let len = (end - before) * channels;
-                put(&data[start..start + len], &mut to[before * channels..][..len]);
+                put(&from[..len], &mut to[before * channels..][..len]);
             }
         }
     }
 }
 
 impl Target {
-    fn index(&self, [image, i, j]: [usize; 3]) -> usize {
+    /// Images `[n, height, width, channels]` from one of their channels on.
+    pub(super) fn new(to: To, [h, w]: [usize; 2], channels: usize, first: usize) -> Self {
+        Target { to, first, image: h * w * channels, row: w * channels, pixel: channels }
+    }
+
+    pub(super) fn index(&self, [image, i, j]: [usize; 3]) -> usize {
         self.first + image * self.image + i * self.row + j * self.pixel
     }
 }

@@ -6,19 +6,21 @@ use super::*;
 use crate::{Bf16, numbers};
 
 /// Calls `f(index of x, index of weight, index of y)` for every product of the definition.
-fn products(d: &Window, filters: usize, mut f: impl FnMut(usize, usize, usize)) {
+fn products(d: &Window, filters: usize, groups: usize, mut f: impl FnMut(usize, usize, usize)) {
     let ([oh, ow], [h, w], [kh, kw]) = (d.out(), d.size, d.kernel);
+    let of_group = d.c / groups;
     for y in 0..d.n * filters * oh * ow {
         let (n, i, j, o) = (y / (filters * oh * ow), y / filters / ow % oh, y / filters % ow, y % filters);
-        for t in 0..d.c * kh * kw {
+        for t in 0..of_group * kh * kw {
             let (c, a, b) = (t / (kh * kw), t / kw % kh, t % kw);
+            let c = o / (filters / groups) * of_group + c;
             let row = (i * d.stride[0] + a * d.dilation[0]).checked_sub(d.padding[0]);
             let col = (j * d.stride[1] + b * d.dilation[1]).checked_sub(d.padding[1]);
             if let (Some(row), Some(col)) = (row, col)
                 && row < h
                 && col < w
             {
-                f(((n * h + row) * w + col) * d.c + c, o * d.c * kh * kw + t, y);
+                f(((n * h + row) * w + col) * d.c + c, o * of_group * kh * kw + t, y);
             }
         }
     }
@@ -39,6 +41,10 @@ fn passed(dx: &[f32], x: &[f32], [lo, hi]: [f32; 2]) -> Vec<f32> {
 
 /// All three passes; `tolerance` in units of what is typical of a result.
 fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
+    check_groups(d, o, 1, operands, tolerance);
+}
+
+fn check_groups(d: &Window, o: usize, groups: usize, operands: Operands, tolerance: f64) {
     let [oh, ow] = d.out();
     let round = |v: Vec<f32>| -> Vec<f32> {
         // Factors that bf16 holds have the products of f32.
@@ -46,38 +52,38 @@ fn check(d: &Window, o: usize, operands: Operands, tolerance: f64) {
             .map(|v| if operands == Operands::Bf16 { (v * 64.0).round() / 64.0 } else { v })
             .collect()
     };
-    let (x, w) = (round(numbers(d.n * d.x_len(), 1)), round(numbers(o * d.c * d.taps(), 2)));
+    let (x, w) = (round(numbers(d.n * d.x_len(), 1)), round(numbers(o * d.c / groups * d.taps(), 2)));
     let (g, bias) = (round(numbers(d.n * o * oh * ow, 3)), numbers(o, 4));
     let nan = |n: usize| vec![f32::NAN; n];
     let (mut y, mut dx, mut dw) = (nan(g.len()), nan(x.len()), nan(w.len()));
     let then = Then { bias: Some(&bias), ..Then::default() };
-    forward(d, operands, &x, &w, &then, &mut y);
-    backward_data(d, operands, &w, &g, None, &mut dx);
-    backward_weight(d, operands, &x, &g, &mut dw);
+    forward(d, groups, operands, &x, &w, &then, &mut y);
+    backward_data(d, groups, operands, &w, &g, None, &mut dx);
+    backward_weight(d, groups, operands, &x, &g, &mut dw);
     let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
     want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % o]));
-    products(d, o, |xi, wi, yi| {
+    products(d, o, groups, |xi, wi, yi| {
         want[0][yi] += f64::from(x[xi]) * f64::from(w[wi]);
         want[1][xi] += f64::from(w[wi]) * f64::from(g[yi]);
         want[2][wi] += f64::from(x[xi]) * f64::from(g[yi]);
     });
     let gated_want: Vec<f64> =
         want[1].iter().zip(&x).map(|(dx, x)| if x.abs() < 0.5 { *dx } else { 0.0 }).collect();
-    let (window, d) = (d, format!("{d:?} with {o} filters, {operands:?}"));
+    let (window, d) = (d, format!("{d:?} with {o} filters in {groups} groups, {operands:?}"));
     // Numbers that Winograd's transforms make are rounded to bf16.
-    let of_dw = if operands.in_pairs() && Winograd::pays(window, o) { 0.1 } else { tolerance };
+    let of_dw = if operands.in_pairs() && Winograd::pays(&Groups::new(window, groups, w.len()).window, o / groups) { 0.1 } else { tolerance };
     for (name, got, want, tolerance) in
         [("y", y, &want[0], tolerance), ("dx", dx, &want[1], tolerance), ("dw", dw, &want[2], of_dw)]
     {
         close(&format!("{name} of {d}"), &got, want, tolerance);
     }
     let mut gated = x.clone();
-    backward_data(window, operands, &w, &g, Some([-0.5, 0.5]), &mut gated);
+    backward_data(window, groups, operands, &w, &g, Some([-0.5, 0.5]), &mut gated);
     close(&format!("gated dx of {d}"), &gated, &gated_want, tolerance);
     let ([lo, hi], residual) = ([-0.25, 1.5], numbers(g.len(), 5));
     let mut y = nan(g.len());
     let then = Then { residual: Some(&residual), clip: [lo, hi], ..then };
-    forward(window, operands, &x, &w, &then, &mut y);
+    forward(window, groups, operands, &x, &w, &then, &mut y);
     let finished = want[0].iter().zip(&residual);
     let want: Vec<f64> = finished.map(|(y, r)| (y + f64::from(*r)).clamp(lo.into(), hi.into())).collect();
     close(&format!("finished y of {d}"), &y, &want, tolerance);
@@ -104,6 +110,26 @@ proptest! {
         check(&d, o, if bf16 { Operands::Bf16 } else { Operands::F32 }, 1e-5);
     }
 
+    /// Groups as they are and joined ones, some with more filters than channels or fewer.
+    #[test]
+    fn groups_are_their_definition(
+        n in 1..3usize,
+        groups in prop_oneof![2..5usize, Just(12)],
+        c in prop_oneof![1..5usize, Just(16), Just(20)],
+        o in prop_oneof![1..5usize, Just(8), Just(33)],
+        size in [1..11usize, 1..11usize],
+        kernel in [1..5usize, 1..5usize],
+        stride in [1..4usize, 1..4usize],
+        dilation in [1..3usize, 1..3usize],
+        padding in [0..3usize, 0..3, 0..3, 0..3],
+        bf16 in any::<bool>(),
+    ) {
+        let d = Window { n, c: c * groups, size, kernel, stride, dilation, padding };
+        let padded = d.padded();
+        prop_assume!((0..2).all(|i| padded[i] > (kernel[i] - 1) * dilation[i]));
+        check_groups(&d, o * groups, groups, if bf16 { Operands::Bf16 } else { Operands::F32 }, 1e-5);
+    }
+
     #[test]
     fn winograd_is_its_definition(
         n in 1..4usize,
@@ -114,6 +140,17 @@ proptest! {
     ) {
         let d = Window { n, c, size, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding };
         check(&d, o, Operands::F32, 3e-5);
+    }
+}
+
+/// Wide groups go by Winograd's way, too: beside others in blocks of tiles, and by filters where tiles are few.
+#[test]
+fn winograds_groups_are_their_definition() {
+    for (n, c, o, size) in [(2, 34, 40, [9, 12]), (1, 70, 96, [11, 12])] {
+        let d = of_same_size(n, 2 * c, size);
+        assert!(Winograd::pays(&Groups::new(&d, 2, 2 * o * c * 9).window, o));
+        check_groups(&d, 2 * o, 2, Operands::F32, 3e-5);
+        check_groups(&d, 2 * o, 2, Operands::Bf16, 3e-5);
     }
 }
 
@@ -142,7 +179,7 @@ fn winograd_in_pairs_is_off_by_a_hundredth() {
         let (x, g) = (numbers(d.n * d.x_len(), 1), numbers(d.n * o * size[0] * size[1], 2));
         let [want, got] = [Operands::F32, Operands::Bf16].map(|operands| {
             let mut dw = vec![f32::NAN; o * c * 9];
-            backward_weight(&d, operands, &x, &g, &mut dw);
+            backward_weight(&d, 1, operands, &x, &g, &mut dw);
             dw
         });
         let sum = |f: &dyn Fn(f32, f32) -> f32| -> f64 {
@@ -185,8 +222,8 @@ fn halves_are_the_rounded_result() {
         let (x, w) = (numbers(d.n * d.x_len(), 1), numbers(o * d.c * d.taps(), 2));
         let len = d.n * o * d.out().iter().product::<usize>();
         let (mut want, mut got) = (vec![f32::NAN; len], vec![Bf16::of(f32::NAN); len]);
-        forward(&d, Operands::Bf16, &x, &w, &Then::default(), &mut want);
-        forward(&d, Operands::Bf16, &x, &w, &Then::default(), &mut got);
+        forward(&d, 1, Operands::Bf16, &x, &w, &Then::default(), &mut want);
+        forward(&d, 1, Operands::Bf16, &x, &w, &Then::default(), &mut got);
         near(&format!("{d:?}"), &got, &want, 0.004);
     }
     let d = of(2, 37, 9, 3, 2);
@@ -241,7 +278,7 @@ proptest! {
         let mut want = [vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
         want[0].iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(bias[i % c]));
         // Every channel is an image of its own.
-        products(&Window { c: 1, ..d }, 1, |xi, wi, yi| {
+        products(&Window { c: 1, ..d }, 1, 1, |xi, wi, yi| {
             for channel in 0..c {
                 let (xi, wi, yi) = (xi * c + channel, channel * d.taps() + wi, yi * c + channel);
                 want[0][yi] += f64::from(x[xi] * w[wi]);
@@ -275,7 +312,7 @@ proptest! {
         max_pool(&d, [oh, ow], &x, &mut y, &mut at);
         max_pool_backward(&d, [oh, ow], &at, &g, &mut dx);
         let (mut y_want, mut from) = (vec![f32::NEG_INFINITY; y.len()], vec![0; y.len()]);
-        products(&Window { c: 1, ..d }, 1, |xi, _, yi| {
+        products(&Window { c: 1, ..d }, 1, 1, |xi, _, yi| {
             for channel in 0..c {
                 let (xi, yi) = (xi * c + channel, yi * c + channel);
                 if x[xi] > y_want[yi] {

@@ -8,54 +8,62 @@ use rayon::prelude::*;
 use super::super::tile::ROWS_MAX;
 use super::super::vector::lanes;
 use super::super::winograd::{
-    OUT, POSITIONS, SIDE, Target, block as block_of, finish, finish_in_halves, multiply, transform,
+    OUT, POSITIONS, SIDE, Target as TileTarget, block as block_of, finish, finish_in_halves, multiply, transform,
 };
 use super::super::with_buffer;
-use super::rows::{Images, To};
+use super::rows::{Images, Target};
 use super::transformed::{Filters, Packed};
 use super::{Then, deep};
 use crate::{Floats, Isa};
 
-/// Writes `[n, h, w, o]` at `to` of images that begin `pad` rows and columns after what the first filter reads.
-pub(super) fn convolve(
+/// Writes results of a `size` at `to`, of images that begin `pad` rows and columns after what the first filter reads.
+///
+/// # Safety
+/// The target can be written at every pixel by nobody else, as many numbers as there are filters; a residual has its size.
+pub(super) unsafe fn convolve(
     images: Images<'_>,
     n: usize,
     pad: [usize; 2],
     filters: &Filters<'_>,
     then: &Then<'_>,
     size: [usize; 2],
-    to: To,
+    target: Target,
 ) {
-    let o = filters.size[0];
-    assert_eq!(to.len, n * size[0] * size[1] * o, "elements of the result");
     let width = lanes(Isa::best());
-    let bias = Floats::padded(then.bias.unwrap_or_default(), o.next_multiple_of(width));
+    let bias = Floats::padded(then.bias.unwrap_or_default(), filters.size[0].next_multiple_of(width));
     let zeros = Floats::zeros(images.channels);
     let tiles = Tiles { images, pad, size, then, bias: &bias, zeros: &zeros };
     let n_tiles = n_tiles(n, size);
     if deep::pays(n_tiles, filters.size) {
-        return deep::convolve(&tiles, n_tiles, filters, to);
+        // SAFETY: by the caller.
+        return unsafe { deep::convolve(&tiles, n_tiles, filters, target) };
     }
     let filters = &Packed::new(filters);
     let tasks = 3 * rayon::current_num_threads();
     let len = n_tiles
         .div_ceil(tasks)
         .next_multiple_of(ROWS_MAX)
-        .clamp(2 * ROWS_MAX, block_of([images.channels, o]));
+        .clamp(2 * ROWS_MAX, block_of([images.channels, filters.size[0]]));
     let down = n_tiles.div_ceil(len);
     let panels = filters.starts.len() - 1;
     let across = tasks.div_ceil(down).min(panels);
     (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
         let (i, j) = (task / across, task % across);
         let panels = j * panels / across..(j + 1) * panels / across;
-        // SAFETY: `to` has every pixel of every image, and no two tasks share one's filters.
-        unsafe { block(&tiles, filters, to, i * len..((i + 1) * len).min(n_tiles), panels) };
+        // SAFETY: by the caller; no two tasks share a pixel's filters.
+        unsafe { block(&tiles, filters, target, i * len..((i + 1) * len).min(n_tiles), panels) };
     });
 }
 
 /// # Safety
-/// Results of these tiles and panels can be written at `to` by this thread alone.
-unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: To, block: Range<usize>, panels: Range<usize>) {
+/// Results of these tiles and panels can be written at the target by this thread alone.
+unsafe fn block(
+    tiles: &Tiles<'_>,
+    filters: &Packed,
+    target: Target,
+    block: Range<usize>,
+    panels: Range<usize>,
+) {
     let isa = Isa::best();
     let (c, len) = (tiles.images.channels, block.len());
     let pitch = c.next_multiple_of(lanes(isa));
@@ -76,10 +84,10 @@ unsafe fn block(tiles: &Tiles<'_>, filters: &Packed, to: To, block: Range<usize>
                 multiply(isa, (a, pitch), b, to, [len, c, range.len()], false);
             }
         }
-        let (o, count) = (filters.size[0], filters.range(panels.end - 1).end - first);
+        let count = filters.range(panels.end - 1).end - first;
         for (i, tile) in block.enumerate() {
             // SAFETY: by the caller.
-            unsafe { tiles.write(tile, &products[i * width..], len * width, first..first + count, o, to) };
+            unsafe { tiles.write(tile, &products[i * width..], len * width, first..first + count, target) };
         }
     });
 }
@@ -120,28 +128,28 @@ impl Tiles<'_> {
         [tile / (rows * cols), tile / cols % rows, tile % cols]
     }
 
-    /// Writes some filters of `o` for a tile, of products that lie `stride` apart by position.
+    /// Writes some filters for a tile, of products that lie `stride` apart by position.
     ///
     /// # Safety
-    /// The result `to` has every pixel of every image, and nobody else writes these.
+    /// The target can be written at every pixel of the tile, for these filters by nobody else.
     pub(super) unsafe fn write(
         &self,
         tile: usize,
         products: &[f32],
         stride: usize,
         some: Range<usize>,
-        o: usize,
-        to: To,
+        target: Target,
     ) {
-        let ([h, w], [image, row, col]) = (self.size, self.at(tile));
-        let (y, x) = (row * OUT, col * OUT);
+        let ([h, w], [image, y, x]) = (self.size, self.at(tile));
+        let (y, x) = (y * OUT, x * OUT);
         let size = [OUT.min(h - y), OUT.min(w - x)];
-        let (at, strides) = (((image * h + y) * w + x) * o + some.start, [w * o, o]);
+        let Target { to, row, pixel, .. } = target;
+        let (at, strides) = (target.index([image, y, x]) + some.start, [row, pixel]);
         let residual = self.then.residual.map(|residual| (residual[at..].as_ptr(), strides));
         // SAFETY: `size` pixels of the result, and of what is added to it, from here on, by the caller.
         unsafe {
             let (clamp, gate) = (self.then.clip, self.then.gate);
-            let target = Target { to: to.at(at), size, strides, residual, clamp, gate };
+            let target = TileTarget { to: to.at(at), size, strides, residual, clamp, gate };
             let (isa, bias) = (Isa::best(), &self.bias[some.start..]);
             match to.in_halves {
                 true => finish_in_halves(isa, products, stride, bias, some.len(), &target),
@@ -153,12 +161,12 @@ impl Tiles<'_> {
     /// Where the pixels of a tile lie.
     pub(super) fn pixels(&self, tile: usize) -> [*const f32; POSITIONS] {
         let [image, row, col] = self.at(tile);
-        let Images { data, size: [h, w], channels } = self.images;
+        let [h, w] = self.images.size;
         std::array::from_fn(|i| {
             let y = (row * OUT + i / SIDE).wrapping_sub(self.pad[0]);
             let x = (col * OUT + i % SIDE).wrapping_sub(self.pad[1]);
             let inside = y < h && x < w;
-            if inside { data[((image * h + y) * w + x) * channels..].as_ptr() } else { self.zeros.as_ptr() }
+            if inside { self.images.at(image, y, x).as_ptr() } else { self.zeros.as_ptr() }
         })
     }
 }

@@ -40,20 +40,19 @@ const FILTERS: usize = 64;
 /// Gradient with respect to the weight, `[o, c, 3, 3]`.
 pub(super) fn backward_weight(
     d: &Window,
-    o: usize,
     operands: Operands,
-    x: &[f32],
-    grad: &[f32],
+    images: Images<'_>,
+    grad: Images<'_>,
     dw: &mut [f32],
 ) {
+    let o = grad.channels;
     let zeros = Floats::zeros(d.c.max(o));
     let ([top, left, ..], size) = (d.padding, d.out());
-    let images = Images { data: x, size: d.size, channels: d.c };
     let tiles = Tiles { images, pad: [top, left], size, then: &Then::default(), bias: &[], zeros: &zeros };
     let n_tiles = n_tiles(d.n, size);
     let sums = Sums {
         tiles,
-        grad: Images { data: grad, size, channels: o },
+        grad,
         pitches: [d.c, o].map(pitch),
         in_pairs: operands.in_pairs(),
     };
@@ -205,16 +204,12 @@ impl Sums<'_> {
 
     /// Where the gradients of a tile's results lie.
     fn gradients(&self, tile: usize) -> [*const f32; OUT * OUT] {
-        let Images { data, size: [h, w], channels } = self.grad;
+        let [h, w] = self.grad.size;
         let [image, row, col] = self.tiles.at(tile);
         std::array::from_fn(|i| {
             let (y, x) = (row * OUT + i / OUT, col * OUT + i % OUT);
             let inside = y < h && x < w;
-            if inside {
-                data[((image * h + y) * w + x) * channels..].as_ptr()
-            } else {
-                self.tiles.zeros.as_ptr()
-            }
+            if inside { self.grad.at(image, y, x).as_ptr() } else { self.tiles.zeros.as_ptr() }
         })
     }
 }
