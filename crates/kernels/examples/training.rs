@@ -13,8 +13,14 @@ use headstart_kernels::{Isa, Precision, peak};
 use layers::{LAYERS, window};
 
 /// Height and width, channels and filters, groups, stride: 3×3 layers of ResNeXt and RegNet.
-const GROUPED: [[usize; 4]; 6] =
-    [[56, 128, 32, 1], [28, 256, 32, 1], [14, 512, 32, 1], [14, 1024, 32, 2], [28, 208, 26, 1], [14, 448, 4, 1]];
+const GROUPED: [[usize; 4]; 6] = [
+    [56, 128, 32, 1],
+    [28, 256, 32, 1],
+    [14, 512, 32, 1],
+    [14, 1024, 32, 2],
+    [28, 208, 26, 1],
+    [14, 448, 4, 1],
+];
 
 fn main() {
     let mut args = std::env::args().skip(1);

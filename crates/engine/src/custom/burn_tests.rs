@@ -225,6 +225,11 @@ fn pooling_is_burns() {
             let burns = |i: &[T]| B::max_pool2d(i[0].clone(), kernel, stride, padding, [1, 1], ceil);
             let ours = |i: &[T]| max_pool2d(i[0].clone(), kernel, stride, padding, ceil);
             check("max pool", std::slice::from_ref(&x), 1e-6, &ours, &burns);
+            for counted in [false, true] {
+                let burns = |i: &[T]| B::avg_pool2d(i[0].clone(), kernel, stride, padding, counted, ceil);
+                let ours = |i: &[T]| avg_pool2d(i[0].clone(), kernel, stride, padding, counted, ceil);
+                check("average pool", std::slice::from_ref(&x), 1e-6, &ours, &burns);
+            }
         }
         let burns = |i: &[T]| B::float_mean_dim(B::float_mean_dim(i[0].clone(), 2), 3);
         let ours = |i: &[T]| global_mean(i[0].clone());

@@ -322,7 +322,9 @@ impl Conv {
     fn backward_data(&self, d: &Window, weight: &[f32], grad: &[f32], dx: &mut [f32]) {
         match self.is_depthwise {
             true => kernel::depthwise_backward_data(d, weight, grad, self.gate, dx),
-            false => kernel::backward_data(d, self.options.groups, self.operands, weight, grad, self.gate, dx),
+            false => {
+                kernel::backward_data(d, self.options.groups, self.operands, weight, grad, self.gate, dx)
+            }
         }
     }
 

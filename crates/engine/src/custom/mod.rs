@@ -36,7 +36,7 @@ pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::{linear, packed_linear};
 pub(crate) use operator::{begin_backward, is_image, on_processor, untracked as on_host};
-pub(crate) use pool::{global_mean, max_pool2d, takes_mean};
+pub(crate) use pool::{avg_pool2d, global_mean, max_pool2d, takes_mean};
 pub(crate) use scale::{scaled, square_sum};
 pub(crate) use sgd::sgd;
 pub(crate) use softmax::{cross_entropy, softmax};

@@ -19,57 +19,132 @@ pub(crate) fn max_pool2d(
     padding: [usize; 2],
     ceil_mode: bool,
 ) -> T {
-    let (shape, [top, left]) = (dims(&x), padding);
-    let fits = (0..2).all(|i| shape[2 + i] + 2 * padding[i] >= kernel[i] && padding[i] < kernel[i]);
-    if kernel[0] * kernel[1] > 255 || !fits || !is_ours([&x]) || shape.contains(&0) {
-        return B::max_pool2d(x, kernel, stride, padding, [1, 1], ceil_mode);
+    match Windows::of(&x, kernel, stride, padding, ceil_mode) {
+        Some(windows) if kernel[0] * kernel[1] <= 255 => run(MaxPool(windows), [x]),
+        _ => B::max_pool2d(x, kernel, stride, padding, [1, 1], ceil_mode),
     }
-    let window = Window {
-        n: shape[0],
-        c: shape[1],
-        size: [shape[2], shape[3]],
-        kernel,
-        stride,
-        dilation: [1, 1],
-        padding: [top, left, top, left],
-    };
-    let mut out = window.out();
-    if ceil_mode {
-        for (i, out) in out.iter_mut().enumerate() {
-            // One more window where it begins on the image or on the padding before it.
-            let begins = *out * stride[i] < shape[2 + i] + padding[i];
-            let is_whole = (*out - 1) * stride[i] + kernel[i] >= shape[2 + i] + 2 * padding[i];
-            *out += usize::from(begins && !is_whole);
-        }
-    }
-    run(MaxPool { window, out }, [x])
 }
 
+/// The mean of what lies under a window of `x [n, c, h, w]`.
+pub(crate) fn avg_pool2d(
+    x: T,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    count_include_pad: bool,
+    ceil_mode: bool,
+) -> T {
+    match Windows::of(&x, kernel, stride, padding, ceil_mode) {
+        Some(windows) => run(AveragePool { windows, count_include_pad }, [x]),
+        None => B::avg_pool2d(x, kernel, stride, padding, count_include_pad, ceil_mode),
+    }
+}
+
+/// A window and how many of it there are, on an image.
 #[derive(Debug)]
-struct MaxPool {
+struct Windows {
     window: Window,
     out: [usize; 2],
 }
+
+impl Windows {
+    /// If the image is ours, and every window reads something of it.
+    fn of(
+        x: &T,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        ceil_mode: bool,
+    ) -> Option<Self> {
+        let (shape, [top, left]) = (dims(x), padding);
+        let fits = (0..2).all(|i| shape[2 + i] + 2 * padding[i] >= kernel[i] && padding[i] < kernel[i]);
+        if !fits || !is_ours([x]) || shape.contains(&0) {
+            return None;
+        }
+        let window = Window {
+            n: shape[0],
+            c: shape[1],
+            size: [shape[2], shape[3]],
+            kernel,
+            stride,
+            dilation: [1, 1],
+            padding: [top, left, top, left],
+        };
+        let mut out = window.out();
+        if ceil_mode {
+            for (i, out) in out.iter_mut().enumerate() {
+                // One more window where it begins on the image or on the padding before it.
+                let begins = *out * stride[i] < shape[2 + i] + padding[i];
+                let is_whole = (*out - 1) * stride[i] + kernel[i] >= shape[2 + i] + 2 * padding[i];
+                *out += usize::from(begins && !is_whole);
+            }
+        }
+        Some(Windows { window, out })
+    }
+
+    /// Of the result.
+    fn shape(&self) -> Shape {
+        let (Window { n, c, .. }, [h, w]) = (self.window, self.out);
+        Shape::new([n, h, w, c])
+    }
+
+    /// Of the image.
+    fn image(&self) -> Shape {
+        let Window { n, c, size: [h, w], .. } = self.window;
+        Shape::new([n, h, w, c])
+    }
+}
+
+#[derive(Debug)]
+struct MaxPool(Windows);
 
 impl Operator<1> for MaxPool {
     /// The taps that were taken.
     type Saved = Vec<u8>;
 
     fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Vec<u8>) {
-        let (Window { n, c, .. }, [h, w]) = (self.window, self.out);
-        let mut taps = vec![0; n * h * w * c];
-        let y = made(Shape::new([n, h, w, c]), |y| {
-            kernel::max_pool(&self.window, self.out, slice(&x), y, &mut taps);
-        });
+        let Windows { window, out } = &self.0;
+        let mut taps = vec![0; self.0.shape().num_elements()];
+        let y = made(self.0.shape(), |y| kernel::max_pool(window, *out, slice(&x), y, &mut taps));
         (y, taps)
     }
 
     fn backward(self, taps: Vec<u8>, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        let Window { n, c, size: [h, w], .. } = self.window;
-        let dx = made(Shape::new([n, h, w, c]), |dx| {
-            kernel::max_pool_backward(&self.window, self.out, &taps, slice(&grad), dx);
-        });
-        [Some(dx)]
+        let Windows { window, out } = &self.0;
+        let dx = |dx: &mut [f32]| kernel::max_pool_backward(window, *out, &taps, slice(&grad), dx);
+        [Some(made(self.0.image(), dx))]
+    }
+
+    fn images(&self) -> [bool; 1] {
+        [true]
+    }
+
+    fn makes_image(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct AveragePool {
+    windows: Windows,
+    count_include_pad: bool,
+}
+
+impl Operator<1> for AveragePool {
+    type Saved = ();
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, ()) {
+        let Windows { window, out } = &self.windows;
+        let mean = |y: &mut [f32]| kernel::average_pool(window, *out, self.count_include_pad, slice(&x), y);
+        (made(self.windows.shape(), mean), ())
+    }
+
+    fn backward(self, (): (), grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let Windows { window, out } = &self.windows;
+        let dx = |dx: &mut [f32]| {
+            kernel::average_pool_backward(window, *out, self.count_include_pad, slice(&grad), dx);
+        };
+        [Some(made(self.windows.image(), dx))]
     }
 
     fn images(&self) -> [bool; 1] {

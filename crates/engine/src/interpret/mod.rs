@@ -17,7 +17,7 @@ mod reduce;
 mod resize;
 mod structure;
 
-use burn_backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
+use burn_backend::ops::{ActivationOps, FloatTensorOps};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
 use headstart_core::Rng;
 use headstart_graph::Op;
@@ -128,7 +128,7 @@ pub(crate) fn apply(
             custom::max_pool2d(x.take(), *kernel, *stride, *padding, *ceil_mode)
         }
         Op::AvgPool2d { kernel, stride, padding, ceil_mode, count_include_pad } => {
-            B::avg_pool2d(x.take(), *kernel, *stride, *padding, *count_include_pad, *ceil_mode)
+            custom::avg_pool2d(x.take(), *kernel, *stride, *padding, *count_include_pad, *ceil_mode)
         }
         Op::AdaptiveAvgPool2d { size } => pool::adaptive_avg_pool2d(x.take(), *size),
         Op::Flatten { start } => structure::flatten(x.take(), *start),

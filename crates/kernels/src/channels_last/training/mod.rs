@@ -14,6 +14,7 @@
 //! it, so that nothing is multiplied with zeros.
 
 mod add;
+mod average_pool;
 mod backward_weight;
 mod deep;
 mod depthwise;
@@ -36,6 +37,7 @@ use crate::gemm::Operands;
 use crate::{Number, Window};
 
 pub use add::{add, interleave};
+pub use average_pool::{average_pool, average_pool_backward};
 pub use backward_weight::backward_weight;
 pub use depthwise::{depthwise, depthwise_backward_data, depthwise_backward_weight};
 use groups::Groups;

@@ -71,7 +71,12 @@ fn check_groups(d: &Window, o: usize, groups: usize, operands: Operands, toleran
         want[1].iter().zip(&x).map(|(dx, x)| if x.abs() < 0.5 { *dx } else { 0.0 }).collect();
     let (window, d) = (d, format!("{d:?} with {o} filters in {groups} groups, {operands:?}"));
     // Numbers that Winograd's transforms make are rounded to bf16.
-    let of_dw = if operands.in_pairs() && Winograd::pays(&Groups::new(window, groups, w.len()).window, o / groups) { 0.1 } else { tolerance };
+    let of_dw =
+        if operands.in_pairs() && Winograd::pays(&Groups::new(window, groups, w.len()).window, o / groups) {
+            0.1
+        } else {
+            tolerance
+        };
     for (name, got, want, tolerance) in
         [("y", y, &want[0], tolerance), ("dx", dx, &want[1], tolerance), ("dw", dw, &want[2], of_dw)]
     {
@@ -290,6 +295,37 @@ proptest! {
         prop_assert_eq!(gated, passed(&dx, &x, [-0.5, 0.5]));
         for (name, got, want) in [("y", y, &want[0]), ("dx", dx, &want[1]), ("dw", dw, &want[2])] {
             close(&format!("{name} of depthwise {d:?}"), &got, want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn average_pool_is_its_definition(
+        n in 1..3usize,
+        c in prop_oneof![1..5usize, Just(70)],
+        size in [3..14usize, 3..14usize],
+        kernel in [2..4usize, 2..4usize],
+        stride in [1..4usize, 1..4usize],
+        padding in [0..2usize, 0..2, 0..2, 0..2],
+    ) {
+        let d = Window { n, c, size, kernel, stride, dilation: [1, 1], padding };
+        let [oh, ow] = d.out();
+        let (x, g) = (numbers(n * d.x_len(), 1), numbers(n * oh * ow * c, 2));
+        let mut inside = vec![0.0f64; n * oh * ow];
+        products(&Window { c: 1, ..d }, 1, 1, |_, _, yi| inside[yi] += 1.0);
+        for counts_padding in [false, true] {
+            let (mut y, mut dx) = (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()]);
+            average_pool(&d, [oh, ow], counts_padding, &x, &mut y);
+            average_pool_backward(&d, [oh, ow], counts_padding, &g, &mut dx);
+            let mut want = [vec![0.0f64; y.len()], vec![0.0f64; x.len()]];
+            products(&Window { c: 1, ..d }, 1, 1, |xi, _, yi| {
+                let count = if counts_padding { d.taps() as f64 } else { inside[yi] };
+                for channel in 0..c {
+                    want[0][yi * c + channel] += f64::from(x[xi * c + channel]) / count;
+                    want[1][xi * c + channel] += f64::from(g[yi * c + channel]) / count;
+                }
+            });
+            close(&format!("y of average pool {d:?}"), &y, &want[0], 1e-6);
+            close(&format!("dx of average pool {d:?}"), &dx, &want[1], 1e-6);
         }
     }
 

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::super::tile::ROWS_MAX;
 use super::super::vector::lanes;
 use super::super::winograd::{
-    OUT, POSITIONS, SIDE, Target as TileTarget, block as block_of, finish, finish_in_halves, multiply, transform,
+    OUT, POSITIONS, SIDE, Target as TileTarget, block as block_of, finish, finish_in_halves, multiply,
+    transform,
 };
 use super::super::with_buffer;
 use super::rows::{Images, Target};

@@ -50,12 +50,7 @@ pub(super) fn backward_weight(
     let ([top, left, ..], size) = (d.padding, d.out());
     let tiles = Tiles { images, pad: [top, left], size, then: &Then::default(), bias: &[], zeros: &zeros };
     let n_tiles = n_tiles(d.n, size);
-    let sums = Sums {
-        tiles,
-        grad,
-        pitches: [d.c, o].map(pitch),
-        in_pairs: operands.in_pairs(),
-    };
+    let sums = Sums { tiles, grad, pitches: [d.c, o].map(pitch), in_pairs: operands.in_pairs() };
     if d.c * o <= FEW {
         sums.by_tiles(n_tiles, dw);
     } else {
