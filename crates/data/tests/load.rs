@@ -278,3 +278,9 @@ fn folders_named_by_numbers() {
         told(&d)
     );
 }
+
+#[test]
+fn a_table_without_a_readable_row_names_the_first() {
+    let error = table("open.jsonl", "\n{\"text\": \"a\", \"lab").unwrap_err();
+    assert!(error.to_string().contains("open.jsonl:2: is not JSON, from column 18"), "{error}");
+}

@@ -13,6 +13,8 @@ use crate::by_rename::{TEMPORARY, write};
 /// A run's folder while the run goes on.
 pub(crate) struct Run {
     pub(crate) dir: PathBuf,
+    /// Whether the folder was made for it.
+    is_new: bool,
     start: Instant,
     events: Mutex<Vec<String>>,
 }
@@ -40,12 +42,13 @@ impl Run {
                 "choose another folder with --out",
             ));
         }
+        let is_new = !dir.exists();
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
         for path in left {
             // Losing a race against another run of the same folder is no error; neither is a file that stays.
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
-        Ok(Run { dir: dir.into(), start: Instant::now(), events: Mutex::default() })
+        Ok(Run { dir: dir.into(), is_new, start: Instant::now(), events: Mutex::default() })
     }
 
     /// Seconds since the run began.
@@ -66,6 +69,16 @@ impl Run {
     /// Writes a file of the run.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         write(&self.dir.join(name), bytes)
+    }
+}
+
+impl Drop for Run {
+    /// A run that failed before it had anything to say leaves no folder.
+    fn drop(&mut self) {
+        if self.is_new {
+            // One that holds something is not removed.
+            let _ = fs::remove_dir(&self.dir);
+        }
     }
 }
 

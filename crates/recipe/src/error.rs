@@ -30,6 +30,9 @@ pub enum RecipeError {
     /// A setting that is not `name=value`.
     #[error("`{0}` is not of the form name=value")]
     NotASetting(String),
+    /// A setting whose value is not a number.
+    #[error("`{name}` is a number, not `{got}`")]
+    NotANumber { name: &'static str, got: String },
     /// The graph has no place for the recipe.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -231,6 +231,8 @@ impl Settings {
     /// assert_eq!(s.get("l2"), 0.0);
     /// assert!(Settings::parse(["n_folds=1"]).is_err());
     /// assert!(Settings::parse(["folds=3"]).is_err());
+    /// let error = Settings::parse(["n_folds=three"]).expect_err("a word");
+    /// assert_eq!(error.to_string(), "`n_folds` is a number, not `three`");
     /// assert_eq!(Settings::parse(["optimiser=sgd"]).expect("a choice").choice("optimiser"), "sgd");
     /// ```
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, RecipeError> {
@@ -252,7 +254,8 @@ impl Settings {
                 })? as f64;
                 continue;
             }
-            let got: f64 = value.trim().parse().map_err(|_| RecipeError::NotASetting(text.into()))?;
+            let not_a_number = |_| RecipeError::NotANumber { name, got: value.trim().into() };
+            let got: f64 = value.trim().parse().map_err(not_a_number)?;
             if !(lo..=hi).contains(&got) {
                 return Err(RecipeError::OutOfRange { name, got, lo, hi });
             }

@@ -68,6 +68,7 @@ fn an_empty_class_folder_is_left_out_with_a_note_and_one_class_is_an_error() {
     fs::write(place.path("one.csv"), "text,label\na,x\nb,x\nc,x\n").unwrap();
     let answer = place.run(&["fit", "one.csv", "--source", "minilm-l6", "--out", "run"]);
     assert_eq!(answer.code, 2);
+    assert!(!place.path("run").exists(), "nothing was to be said there");
     assert!(answer.stderr.contains("class"), "{}", answer.stderr);
     no_bundle(&place);
 }

@@ -55,6 +55,13 @@ pub(crate) fn is_table_name(path: &Path) -> bool {
 /// Reads the table at `path` and says which candidates it holds.
 pub(crate) fn find(path: &Path, wanted: &Wanted<'_>, task: Task) -> Result<Found, DataError> {
     let mut table = read_table(path)?;
+    // Where no row can be read, nothing is known of columns.
+    if let Some(Row { line, cells: Err(message) }) = table.rows.first()
+        && table.rows.iter().all(|row| row.cells.is_err())
+    {
+        let message = message.clone();
+        return Err(DataError::Malformed { path: path.into(), line: Some(*line), message });
+    }
     let columns = columns::find(path, &mut table, wanted)?;
     let mut diagnostics: Vec<Diagnostic> = table.notes.drain(..).map(|n| note(path, n)).collect();
     let folder = path.parent().unwrap_or(Path::new(""));
