@@ -1,15 +1,17 @@
 //! The gradient of a convolution with respect to its weight: a product of the result's gradient with what was read, summed
 //! over positions.
 //!
-//! With channels last, both factors are packed by copying runs of channels.  Small gradients are summed in parts, one after the
-//! other in the end; how many depends on the shape alone.
+//! With channels last, both factors are packed by copying runs of channels.  Of a group's channels, which are few, neither is packed:
+//! rows are summed as outer products of what lies there, in f32.  Small gradients are summed in parts, one after the other in the end;
+//! how many depends on the shape alone.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::Winograd;
+use super::super::{Winograd, outer};
 use super::groups::Groups;
+use super::laid::Laid;
 use super::rows::{Images, Reads};
 use super::runs;
 use super::scratch::Scratch;
@@ -60,13 +62,19 @@ fn of_group(d: &Window, operands: Operands, images: Images<'_>, grad: Images<'_>
     if Winograd::pays(d, o) {
         return winograd_weight::backward_weight(d, operands, images, grad, dw);
     }
-    let runs = runs(d, images.is_whole());
+    let runs = runs(d);
     let reads = Reads { images, n: d.n, grid: [oh, ow], step: d.stride, runs: &runs };
     let (positions, lines) = (d.n * oh * ow, d.c * d.taps());
-    let parts = if dw.len() > SMALL { 1 } else { (positions / POSITIONS).clamp(1, PARTS) };
     // What is read at a position is the pixel itself.
     let is_pixel = reads.is_in_place() && d.stride == [1, 1] && d.size == [oh, ow];
+    let laid = (!images.is_whole() && !is_pixel).then(|| Laid::new(&reads, Operands::F32));
+    let is_large = dw.len() > SMALL && laid.is_none();
+    let parts = if is_large { 1 } else { (positions / POSITIONS).clamp(1, PARTS) };
     let sum = |part: usize, to: &mut [f32], in_parallel: bool| {
+        if let Some(laid) = &laid {
+            let rows = part * d.n * oh / parts..(part + 1) * d.n * oh / parts;
+            return outer_products(laid, grad, rows, to);
+        }
         let range = part * positions / parts..(part + 1) * positions / parts;
         let left = Strided { data: &grad.data[range.start * grad.pixel..], line: 1, step: grad.pixel };
         let (size, to, nothing) = ([o, lines, range.len()], Shared::new(to), Epilogue::default());
@@ -108,6 +116,31 @@ fn of_group(d: &Window, operands: Operands, images: Images<'_>, grad: Images<'_>
     });
 }
 
+/// The sum over some rows of positions, `[o, lines]`.
+fn outer_products(laid: &Laid, grad: Images<'_>, rows: Range<usize>, to: &mut [f32]) {
+    let (o, [oh, ow]) = (grad.channels, grad.size);
+    let lines = to.len() / o;
+    to.fill(0.0);
+    for row in rows {
+        let (image, i) = (row / oh, row % oh);
+        let mut first = 0;
+        for (read, len) in laid.runs([image, i, 0]) {
+            let factors = [grad.at(image, i, 0), read];
+            outer::multiply(
+                factors,
+                [grad.pixel, laid.pixel()],
+                ow,
+                [o, len],
+                &mut to[first..],
+                lines,
+                true,
+                false,
+            );
+            first += len;
+        }
+    }
+}
+
 /// Lines are `(tap, channel)`, steps are positions from `first` on.
 struct Patches<'a> {
     reads: &'a Reads<'a>,
@@ -128,7 +161,7 @@ struct Piece {
 widest_fn! {
     /// Writes `n` steps from position `first` on.
     fn gather(reads: &Reads<'_>, pieces: &[Piece], first: usize, n: usize, width: usize, to: &mut [f32]) {
-        let Images { data, size: [h, w], channels, pixel } = reads.images;
+        let Images { data, size: [h, w], channels, .. } = reads.images;
         let [grid_h, grid_w] = reads.grid;
         let [mut image, mut i, mut j] = reads.at(first);
         for to in to.chunks_exact_mut(width).take(n) {
@@ -143,7 +176,7 @@ widest_fn! {
                     to.fill(0.0);
                     continue;
                 }
-                let at = (((image * h + y as usize) * w) as isize + x) * pixel as isize + lo as isize;
+                let at = (((image * h + y as usize) * w) as isize + x) * channels as isize + lo as isize;
                 let row = &data[at as usize..][..hi - lo];
                 if hi - lo < to.len() {
                     to.fill(0.0);

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::super::rounding::{halves, rounded};
+use super::super::tile::Segment;
 use super::rows::{Images, Reads, Run};
 use super::scratch::Scratch;
 use crate::Bf16;
@@ -30,14 +31,17 @@ pub(super) struct Laid {
 impl Laid {
     /// If it pays, or if runs of pixels are none of memory.
     pub(super) fn of(reads: &Reads<'_>, operands: Operands) -> Option<Self> {
+        let is_exact = operands == Operands::F32;
+        let is_short = |run: &Run| run.len * reads.images.channels <= RUN;
+        let pays =
+            reads.runs.len() > 1 && reads.runs.iter().all(is_short) && (is_exact || operands.in_pairs());
+        let is_needed = !reads.images.is_whole() && !(is_exact && reads.is_in_place());
+        (pays || is_needed).then(|| Laid::new(reads, operands))
+    }
+
+    pub(super) fn new(reads: &Reads<'_>, operands: Operands) -> Self {
         let (images, runs, in_halves) = (reads.images, reads.runs, operands.in_pairs());
         let c = images.channels;
-        let is_exact = operands == Operands::F32;
-        let pays = runs.len() > 1 && runs.iter().all(|run| run.len * c <= RUN) && (is_exact || in_halves);
-        let needed = !images.is_whole() && !(is_exact && reads.is_in_place());
-        if !pays && !needed {
-            return None;
-        }
         let before = [0, 1].map(|i| runs.iter().map(|run| -run.at[i]).max().unwrap_or(0).max(0) as usize);
         let behind = |i: usize, len: fn(&Run) -> usize| {
             let ends = runs.iter().map(|run| (run.at[i] + len(run) as isize).max(1) as usize);
@@ -46,8 +50,7 @@ impl Laid {
         let size = [behind(0, |_| 1), behind(1, |run| run.len)];
         let row = size[1] * c;
         let image = size[0] * row;
-        let a_word = if in_halves { 2 } else { 1 };
-        let mut words = Scratch::new((reads.n * image).div_ceil(a_word) + BLOCK / 4);
+        let mut words = Scratch::new((reads.n * image).div_ceil(if in_halves { 2 } else { 1 }) + BLOCK / 4);
         let [h, w] = images.size;
         // A row without margins may be longer than what is read of it.
         let inside = w.min(size[1] - before[1]);
@@ -61,19 +64,45 @@ impl Laid {
             to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, halves));
         } else {
             let to = words[..reads.n * image].par_chunks_exact_mut(row);
-            match is_exact {
+            match operands == Operands::F32 {
                 true => to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, copy)),
                 false => to.enumerate().for_each(|(i, to)| laid_row(i).lay(to, rounded)),
             }
         }
         let at = |run: &Run, i: usize| (run.at[i] + before[i] as isize) as usize;
         let runs = runs.iter().map(|run| [at(run, 0) * row + at(run, 1) * c, run.len * c]).collect();
-        Some(Laid { words, in_halves, image, step: [reads.step[0] * row, reads.step[1] * c], runs })
+        Laid { words, in_halves, image, step: [reads.step[0] * row, reads.step[1] * c], runs }
     }
 
-    /// Bytes of a number.
-    fn size(&self) -> usize {
-        if self.in_halves { 2 } else { 4 }
+    /// Where runs lie from a position on, in words, if all of them begin and end with one.
+    pub(super) fn segments(&self) -> Option<Vec<Segment>> {
+        let a_word = self.a_word();
+        let places = self.runs.iter().flatten().chain(&self.step).chain([&self.image]);
+        let segment = |&[start, len]: &[usize; 2]| Segment { offset: start / a_word, len: len / a_word };
+        let are_whole = { places }.all(|n| n.is_multiple_of(a_word));
+        are_whole.then(|| self.runs.iter().map(segment).collect())
+    }
+
+    /// From a position on: where [`Laid::segments`] lie.
+    pub(super) fn read(&self, position: [usize; 3]) -> *const f32 {
+        self.words[self.at(position) / self.a_word()..].as_ptr()
+    }
+
+    /// Numbers of a word.
+    fn a_word(&self) -> usize {
+        if self.in_halves { 2 } else { 1 }
+    }
+
+    /// From what is read at a position on, by run, and its numbers; at the next position of a row it lies [`Laid::pixel`] behind.
+    /// Not in bf16.
+    pub(super) fn runs(&self, position: [usize; 3]) -> impl Iterator<Item = (&[f32], usize)> {
+        debug_assert!(!self.in_halves, "numbers in f32");
+        let at = self.at(position);
+        self.runs.iter().map(move |&[start, len]| (&self.words[at + start..], len))
+    }
+
+    pub(super) fn pixel(&self) -> usize {
+        self.step[1]
     }
 
     /// Where a position lies, in numbers.
@@ -95,7 +124,7 @@ widest_fn! {
     /// # Safety
     /// As [`Laid::gather`].
     unsafe fn gather(laid: &Laid, at: usize, to: *mut f32) {
-        let size = laid.size();
+        let size = 4 / laid.a_word();
         let (from, mut to) = (laid.words.as_ptr().cast::<u8>(), to.cast::<u8>());
         for &[start, len] in &laid.runs {
             let bytes = len * size;

@@ -140,7 +140,7 @@ unsafe fn forward_group(
     let taps: Vec<usize> = (0..d.taps()).collect();
     let lines = Lines { weight, n: o, line: d.c * d.taps(), channels: d.c, step: d.taps(), taps: &taps };
     let panels = Panels::pack(&lines, operands);
-    let runs = runs(d, true);
+    let runs = runs(d);
     let reads = Reads { images, n: d.n, grid, step: d.stride, runs: &runs };
     // SAFETY: by the caller.
     unsafe { multiply(&reads, &panels, then, target, operands) };
@@ -168,10 +168,10 @@ fn by_winograd(d: &Window, o: usize, operands: Operands) -> bool {
 const TILES_FOR_PAIRS: usize = 160;
 
 /// What a window reads at each position: pixels, or where its taps are neighbours, rows of them.
-fn runs(d: &Window, in_rows: bool) -> Vec<Run> {
+fn runs(d: &Window) -> Vec<Run> {
     let ([kh, kw], [top, left, ..], [d_y, d_x]) = (d.kernel, d.padding, d.dilation);
     let at = |a: usize, b: usize| [(a * d_y) as isize - top as isize, (b * d_x) as isize - left as isize];
-    if kw == 1 || in_rows && d_x == 1 {
+    if kw == 1 || d_x == 1 {
         return (0..kh).map(|a| Run { at: at(a, 0), len: kw }).collect();
     }
     (0..kh * kw).map(|t| Run { at: at(t / kw, t % kw), len: 1 }).collect()

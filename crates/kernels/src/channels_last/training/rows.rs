@@ -126,6 +126,8 @@ pub(super) unsafe fn multiply(
 ) {
     let positions = reads.n * reads.grid[0] * reads.grid[1];
     let laid = Laid::of(reads, operands);
+    // One slice of the sum, so that it may be of any segments.
+    let segments = laid.as_ref().filter(|_| panels.steps() <= STEPS).and_then(Laid::segments);
     let bias = Floats::padded(then.bias.unwrap_or_default(), panels.width());
     let tasks = 3 * rayon::current_num_threads();
     let most = (BLOCK / panels.steps()).next_multiple_of(ROWS_MAX).clamp(4 * ROWS_MAX, POSITIONS);
@@ -135,7 +137,16 @@ pub(super) unsafe fn multiply(
     (0..down * across).into_par_iter().with_max_len(1).for_each(|task| {
         let (i, j) = (task / across, task % across);
         let some = j * panels.len() / across..(j + 1) * panels.len() / across;
-        let block = Block { reads, panels, then, bias: &bias, target, operands, laid: laid.as_ref() };
+        let block = Block {
+            reads,
+            panels,
+            then,
+            bias: &bias,
+            target,
+            operands,
+            laid: laid.as_ref(),
+            segments: segments.as_deref(),
+        };
         // SAFETY: by the caller; no two tasks share a result.
         unsafe { block.compute(i * len..((i + 1) * len).min(positions), some) };
     });
@@ -150,6 +161,8 @@ struct Block<'a> {
     target: Target,
     operands: Operands,
     laid: Option<&'a Laid>,
+    /// Where it is read, if without gathering.
+    segments: Option<&'a [Segment]>,
 }
 
 impl Block<'_> {
@@ -159,7 +172,7 @@ impl Block<'_> {
         let (steps, in_pairs) = (self.panels.steps(), self.panels.in_pairs());
         let in_place = self.operands == Operands::F32 && self.reads.is_in_place();
         debug_assert!(in_place || self.laid.is_some() || self.reads.images.is_whole(), "runs of pixels");
-        let pitch = match (in_place, in_pairs) {
+        let pitch = match (in_place || self.segments.is_some(), in_pairs) {
             (true, _) => 0,
             (false, false) => steps,
             (false, true) => steps.div_ceil(2),
@@ -180,6 +193,10 @@ impl Block<'_> {
                     continue;
                 }
                 if let Some(laid) = self.laid {
+                    if self.segments.is_some() {
+                        a[i] = laid.read(at);
+                        continue;
+                    }
                     let row = &mut rows[i * pitch..];
                     a[i] = row.as_ptr();
                     // SAFETY: a row and what may be written beyond it.
@@ -208,8 +225,8 @@ impl Block<'_> {
     }
 
     /// # Safety
-    /// Every `a` holds the steps of a position, and the results can be written at every `c`; what is added, if anything is, lies
-    /// at every `added`.
+    /// Every `a` holds the steps of a position, in the segments if there are any, and the results can be written at every `c`; what is
+    /// added, if anything is, lies at every `added`.
     unsafe fn tiles(
         &self,
         a: &[*const f32],
@@ -226,7 +243,7 @@ impl Block<'_> {
         for start in (0..steps).step_by(slice) {
             let end = (start + slice).min(steps);
             let (precision, a_word) = if in_pairs { (Precision::Bf16, 2) } else { (Precision::F32, 1) };
-            let segments = [Segment { offset: start / a_word, len: (end - start).div_ceil(a_word) }];
+            let slice = [Segment { offset: start / a_word, len: (end - start).div_ceil(a_word) }];
             for panel in panels.clone() {
                 let range = self.panels.range(panel);
                 let is_last = end == steps;
@@ -235,7 +252,7 @@ impl Block<'_> {
                     let tile = Tile {
                         a: &a[rows.clone()],
                         steps: &[],
-                        segments: &segments,
+                        segments: self.segments.unwrap_or(&slice),
                         b: self.panels.panel(panel, start).as_ptr(),
                         scales: std::ptr::null(),
                         sums: std::ptr::null(),
