@@ -237,6 +237,19 @@ fn pooling_is_burns() {
     }
 }
 
+/// A few images, and more than are joined at once; one is read twice, and one lies with channels first.
+#[test]
+fn joined_images_are_burns() {
+    for n in [2, 3, 7, 19] {
+        let images = (0..n).map(|i| image([2, 3 + i, 5, 6], i as u64));
+        let inputs: Vec<T> = images.chain([random(&[2, 4, 5, 6], 50)]).collect();
+        let twice = |i: &[T]| [i, &i[..1]].concat();
+        assert!(concats(&twice(&inputs)));
+        let burns = |i: &[T]| B::float_cat(twice(i), 1);
+        check("joined images", &inputs, 1e-6, &|i| concat(twice(i)), &burns);
+    }
+}
+
 /// An image that several operators read, of which some are Burn's: gradients meet in both layouts.
 #[test]
 fn residuals_are_burns() {

@@ -11,6 +11,7 @@ mod attention;
 mod batch_norm;
 #[cfg(test)]
 mod burn_tests;
+mod concat;
 mod convolution;
 mod dropout;
 mod embedding;
@@ -30,6 +31,7 @@ pub(crate) use adamw::{Moments, adamw};
 pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::{Measured, Norm, Then, batch_norm};
+pub(crate) use concat::{concat, concats};
 pub(crate) use convolution::conv2d;
 pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;

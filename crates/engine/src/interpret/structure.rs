@@ -8,8 +8,7 @@ use super::constant::bound;
 use super::index::pick;
 use crate::custom;
 use crate::tensor::{
-    Kind, T, aligned, broadcast_shape, cat, dims, expand, from_bool, from_f32, from_i64, kind, permute,
-    reshape,
+    Kind, T, aligned, broadcast_shape, cat, dims, expand, from_bool, from_f32, from_i64, kind, reshape,
 };
 
 /// Joins all axes from `start` on into one.
@@ -23,10 +22,8 @@ pub(super) fn flatten(x: T, start: usize) -> T {
 
 /// Joins values of any kinds along `axis`; they must be of one.  On the other axes lengths of 1 are repeated.
 pub(super) fn concat(all: Vec<T>, axis: usize) -> Result<T, String> {
-    // Images whose channels lie next to each other are joined as they lie.
-    if axis == 1 && all.iter().all(|t| dims(t).len() == 4) && all.iter().any(custom::is_image) {
-        let all = all.into_iter().map(|t| permute(t, &[0, 2, 3, 1])).collect();
-        return Ok(permute(concat(all, 3)?, &[0, 3, 1, 2]));
+    if axis == 1 && custom::concats(&all) {
+        return Ok(custom::concat(all));
     }
     let kinds: Vec<Kind> = all.iter().map(kind).collect();
     if kinds.windows(2).any(|k| k[0] != k[1]) {

@@ -16,6 +16,7 @@
 mod add;
 mod average_pool;
 mod backward_weight;
+mod concat;
 mod deep;
 mod depthwise;
 mod groups;
@@ -39,6 +40,7 @@ use crate::{Number, Window};
 pub use add::{add, interleave};
 pub use average_pool::{average_pool, average_pool_backward};
 pub use backward_weight::backward_weight;
+pub use concat::{concat, part_of};
 pub use depthwise::{depthwise, depthwise_backward_data, depthwise_backward_weight};
 use groups::Groups;
 use panels::{Lines, Panels};
