@@ -19,7 +19,7 @@ const TEXT_BATCH: usize = 16;
 const IMAGES_A_THREAD: usize = 16;
 /// Names the way in which features are computed.  One that changes their bits gets a new number, so that no cache mixes
 /// the old with the new.
-const NUMERICS: u32 = 6;
+const NUMERICS: u32 = 7;
 
 /// Runs a network that will not learn any more.
 pub(crate) struct Runner {

@@ -43,17 +43,19 @@ impl Groups {
         self.n * self.filters
     }
 
-    /// Calls `f` for every group, with its channels and filters, and its number.
-    pub(super) fn for_each(&self, f: impl Fn([Range<usize>; 2], usize) + Sync + Send) {
-        (0..self.n).into_par_iter().with_max_len(1).for_each(|i| f(self.ranges(i), i));
+    /// Calls `f` for every group, with its channels, those of the result, and its filters of `weight`, `[filters, window.c, kh, kw]`.
+    pub(super) fn for_each(&self, weight: &[f32], f: impl Fn([Range<usize>; 2], &[f32]) + Sync + Send) {
+        (0..self.n)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|i| f(self.ranges(i), &self.filters_of(i, weight)));
     }
 
     fn ranges(&self, i: usize) -> [Range<usize>; 2] {
         [self.window.c, self.filters].map(|n| i * n..(i + 1) * n)
     }
 
-    /// The filters of group `i`, `[filters, window.c, kh, kw]`.
-    pub(super) fn filters_of<'a>(&self, i: usize, weight: &'a [f32]) -> Cow<'a, [f32]> {
+    fn filters_of<'a>(&self, i: usize, weight: &'a [f32]) -> Cow<'a, [f32]> {
         let own = &weight[i * self.own_len()..][..self.own_len()];
         if self.joined == 1 {
             return Cow::Borrowed(own);

@@ -35,8 +35,8 @@ impl Laid {
         let is_short = |run: &Run| run.len * reads.images.channels <= RUN;
         let pays =
             reads.runs.len() > 1 && reads.runs.iter().all(is_short) && (is_exact || operands.in_pairs());
-        let is_needed = !reads.images.is_whole() && !(is_exact && reads.is_in_place());
-        (pays || is_needed).then(|| Laid::new(reads, operands))
+        let is_readable = reads.images.is_whole() || is_exact && reads.is_in_place();
+        (pays || !is_readable).then(|| Laid::new(reads, operands))
     }
 
     pub(super) fn new(reads: &Reads<'_>, operands: Operands) -> Self {

@@ -104,19 +104,12 @@ pub fn forward<N: Number>(
         return;
     }
     let (images, to) = (Images::new(x, d.size, d.c), To::new(y));
-    groups.for_each(|[inputs, outputs], i| {
+    groups.for_each(weight, |[inputs, outputs], weight| {
         let then = Then { bias: then.bias.map(|bias| &bias[outputs.clone()]), ..*then };
         let target = Target::new(to, [oh, ow], o, outputs.start);
         // SAFETY: the target is y, whose channels have one group each.
         unsafe {
-            forward_group(
-                &groups.window,
-                operands,
-                images.channels(&inputs),
-                &groups.filters_of(i, weight),
-                &then,
-                target,
-            );
+            forward_group(&groups.window, operands, images.channels(&inputs), weight, &then, target);
         }
     });
 }
@@ -209,7 +202,7 @@ pub fn backward_data(
         return;
     }
     let (images, to) = (Images::new(grad, [oh, ow], o), To::new(dx));
-    groups.for_each(|[inputs, outputs], i| {
+    groups.for_each(weight, |[inputs, outputs], weight| {
         let then = Then { gate, ..Then::default() };
         let target = Target::new(to, d.size, d.c, inputs.start);
         // SAFETY: the target is dx, whose channels have one group each.
@@ -218,7 +211,7 @@ pub fn backward_data(
                 &groups.window,
                 operands,
                 images.channels(&outputs),
-                &groups.filters_of(i, weight),
+                weight,
                 &then,
                 target,
             );
