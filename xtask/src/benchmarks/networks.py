@@ -31,8 +31,11 @@ def network(arch, batch):
         model = timm.create_model(arch, pretrained=False, num_classes=CLASSES)
     else:
         import torchvision
-        model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
-    pictures = torch.randn(batch, 3, 224, 224)
+        # Headstart's has no second classifier, and scipy's initial weights take a minute.
+        inception = dict(aux_logits=False, init_weights=False) if arch == "inception_v3" else {}
+        model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES, **inception)
+    size = 299 if arch == "inception_v3" else 224
+    pictures = torch.randn(batch, 3, size, size)
     return model.to(memory_format=torch.channels_last), (pictures.to(memory_format=torch.channels_last),)
 
 

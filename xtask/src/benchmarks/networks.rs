@@ -5,9 +5,12 @@ use serde::Deserialize;
 use super::{Bench, add, answer, median};
 
 /// Networks with the batch that they are compared at.
-const NETWORKS: [(&str, usize); 6] = [
+const NETWORKS: [(&str, usize); 9] = [
     ("resnet18", 16),
     ("resnet50", 8),
+    ("resnext50_32x4d", 8),
+    ("inception_v3", 8),
+    ("densenet121", 8),
     ("mobilenet_v2", 16),
     ("tf_efficientnet_lite0", 16),
     ("minilm-l6", 16),
@@ -39,7 +42,7 @@ fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     for (arch, batch) in NETWORKS {
         let row = |work, dtype, peers, asked| Row { work, arch, batch, dtype, peers, asked };
-        let is_text = !arch.contains("net");
+        let is_text = ["minilm-l6", "bert-base"].contains(&arch);
         rows.push(row("forward", "f32", &["onnxruntime"], if is_text { 1.0 } else { 0.9 }));
         rows.push(row("forward", "bf16", &["torch-bf16"], 1.0));
         // Dynamic quantisation, which needs no calibration, is of linear layers: it slows convolutional networks down.
@@ -64,7 +67,7 @@ pub(super) fn rows(bench: &Bench<'_>, page: &mut String) -> Result<(), String> {
     if !rows.iter().any(|(name, _)| bench.wants(name)) {
         return Ok(());
     }
-    let head = "## Networks\n\nRandom weights, pictures of 224 pixels, texts of 128 tokens.  `auto` is the fastest precision that the batch's \
+    let head = "## Networks\n\nRandom weights, pictures of 224 pixels (Inception's of 299), texts of 128 tokens.  `auto` is the fastest precision that the batch's \
                 outputs keep (with random weights they keep less than a trained network's features do).\n\n\
                 | work | Headstart, items/s | fastest peer, items/s | ratio | asked | memory |\n|---|---|---|---|---|---|";
     add(page, head)?;
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_network_is_compared_in_every_way() {
-        assert_eq!(all().len(), 6 * 3 + 5 * 2);
+        assert_eq!(all().len(), 9 * 3 + 8 * 2);
         assert!(all().iter().all(|row| !row.peers.is_empty() && row.asked >= 0.9));
     }
 }
