@@ -1,8 +1,9 @@
 //! House rules that no compiler checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
@@ -107,5 +108,30 @@ fn nothing_names_a_machine_or_promises_work() {
                 assert!(!line.contains(banned.as_str()), "{path}:{}: `{banned}`", i + 1);
             }
         }
+    }
+}
+
+/// Crates with the features that they are built with.
+fn built_with(args: &[&str]) -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).args(["tree", "--locked", "--prefix", "none", "--format", "{p} with {f}"]);
+    let answer = command.args(args).output().expect("cargo runs");
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let lines = String::from_utf8(answer.stdout).expect("names are UTF-8");
+    lines.lines().map(|line| line.trim_end_matches(" (*)").into()).collect()
+}
+
+/// What the programs and the tests stand on is built once: with other features it would be built again, and Burn takes minutes.
+#[test]
+fn programs_and_tests_share_what_they_stand_on() {
+    let tests = built_with(&["--workspace", "--edges", "normal,build,dev"]);
+    for program in ["headstart-cli", "xtask"] {
+        let needs = built_with(&["--package", program, "--edges", "normal,build"]);
+        assert!(needs.iter().any(|name| name.starts_with("burn-flex ")), "{program} stands on Burn");
+        let others: Vec<_> = needs.difference(&tests).collect();
+        assert!(
+            others.is_empty(),
+            "{program} has features that the tests have not, or lacks some: {others:?}"
+        );
     }
 }
