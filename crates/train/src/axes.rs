@@ -108,20 +108,21 @@ impl Axes {
     }
 }
 
-/// `scale · A·Aᵀ`, in stripes so that the bits do not depend on the number of threads.
+/// The lower half of `scale · A·Aᵀ`, in stripes so that the bits do not depend on the number of threads.  The longest come first.
 fn gram(a: MatRef<'_, f32>, scale: f32) -> Mat<f32> {
     let n = a.nrows();
     let mut out = vec![0.0f32; n * n];
-    out.par_chunks_mut(STRIPE * n).enumerate().for_each(|(i, stripe)| {
+    out.par_chunks_mut(STRIPE * n).enumerate().rev().for_each(|(i, stripe)| {
         let n_rows = stripe.len() / n;
         let rows = a.subrows(i * STRIPE, n_rows);
-        let to = MatMut::from_row_major_slice_mut(stripe, n_rows, n);
-        matmul(to, Accum::Replace, rows, a.transpose(), scale, Par::Seq);
+        let until = i * STRIPE + n_rows;
+        let to = MatMut::from_row_major_slice_mut(stripe, n_rows, n).subcols_mut(0, until);
+        matmul(to, Accum::Replace, rows, a.subrows(0, until).transpose(), scale, Par::Seq);
     });
     MatRef::from_row_major_slice(&out, n, n).to_owned()
 }
 
-/// Eigenvectors as rows and eigenvalues of a symmetric matrix, without the noise; none if the iteration fails, which
+/// Eigenvectors as rows and eigenvalues of a symmetric matrix, by its lower half, without the noise; none if the iteration fails, which
 /// leaves a method that is slower but right.
 fn eigen(a: Mat<f32>, n: usize) -> (Vec<f32>, Vec<f64>) {
     let (mut values, mut vectors) = (Diag::<f32>::zeros(n), Mat::<f32>::zeros(n, n));
