@@ -241,6 +241,23 @@ fn halves_are_the_rounded_result() {
     assert_eq!(got, rounded);
 }
 
+/// Windows of pools, each of which reads something.
+fn pool_windows() -> impl Strategy<Value = Window> {
+    let sides = ([3..14usize, 3..14usize], [2..4usize, 2..4usize], [1..4usize, 1..4usize]);
+    let padding = [0..2usize, 0..2, 0..2, 0..2];
+    (1..3usize, prop_oneof![1..5usize, Just(70)], sides, padding).prop_map(
+        |(n, c, (size, kernel, stride), padding)| Window {
+            n,
+            c,
+            size,
+            kernel,
+            stride,
+            dilation: [1, 1],
+            padding,
+        },
+    )
+}
+
 /// Sums that are cut into slices and parts.
 #[test]
 fn long_sums_are_their_definition() {
@@ -299,16 +316,8 @@ proptest! {
     }
 
     #[test]
-    fn average_pool_is_its_definition(
-        n in 1..3usize,
-        c in prop_oneof![1..5usize, Just(70)],
-        size in [3..14usize, 3..14usize],
-        kernel in [2..4usize, 2..4usize],
-        stride in [1..4usize, 1..4usize],
-        padding in [0..2usize, 0..2, 0..2, 0..2],
-    ) {
-        let d = Window { n, c, size, kernel, stride, dilation: [1, 1], padding };
-        let [oh, ow] = d.out();
+    fn average_pool_is_its_definition(d in pool_windows()) {
+        let (Window { n, c, .. }, [oh, ow]) = (d, d.out());
         let (x, g) = (numbers(n * d.x_len(), 1), numbers(n * oh * ow * c, 2));
         let mut inside = vec![0.0f64; n * oh * ow];
         products(&Window { c: 1, ..d }, 1, 1, |_, _, yi| inside[yi] += 1.0);
@@ -330,16 +339,8 @@ proptest! {
     }
 
     #[test]
-    fn max_pool_is_its_definition(
-        n in 1..3usize,
-        c in prop_oneof![1..5usize, Just(70)],
-        size in [3..14usize, 3..14usize],
-        kernel in [2..4usize, 2..4usize],
-        stride in [1..4usize, 1..4usize],
-        padding in [0..2usize, 0..2, 0..2, 0..2],
-    ) {
-        let d = Window { n, c, size, kernel, stride, dilation: [1, 1], padding };
-        let [oh, ow] = d.out();
+    fn max_pool_is_its_definition(d in pool_windows()) {
+        let (Window { n, c, .. }, [oh, ow]) = (d, d.out());
         // Few values, so that windows have several of the largest.
         let x: Vec<f32> = numbers(n * d.x_len(), 1).iter().map(|v| (v * 3.0).round()).collect();
         let g = numbers(n * oh * ow * c, 2);
