@@ -62,13 +62,7 @@ pub fn run() -> ExitCode {
 }
 
 fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo says of this program: a build script that reads such would run again, and what stands on it be built again.
-    for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of_us| name.to_string_lossy().starts_with(of_us)) {
-            command.env_remove(name);
-        }
-    }
+    let mut command = crate::cargo();
     command.args(args);
     command
 }

@@ -95,9 +95,8 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let host = version.lines().find_map(|l| l.strip_prefix("host: ")).ok_or("rustc does not say its host")?;
     let target_dir = root.join("fuzz/target");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With a target named, build scripts and macros are built without the counters.
-    let status = Command::new(cargo)
+    let status = crate::cargo()
         .args(["build", "--release", "--bins", "--target", host, "--manifest-path"])
         .arg(root.join("fuzz/Cargo.toml"))
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))

@@ -30,10 +30,9 @@ fn steps(python: Option<PathBuf>) -> Result<(), String> {
     for script in &scripts {
         run_one("making networks", Command::new(&python).arg(script).arg("make").arg(&folders))?;
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With the whole workspace's features, as everything else is built.
     let build = ["build", "--release", "--workspace", "--example", "interop"];
-    run_one("building", Command::new(cargo).current_dir(&root).args(build))?;
+    run_one("building", crate::cargo().current_dir(&root).args(build))?;
     run_one("reading and writing", Command::new(root.join("target/release/examples/interop")).arg(&folders))?;
     for script in &scripts {
         run_one("checking what was written", Command::new(&python).arg(script).arg("check").arg(&folders))?;

@@ -166,9 +166,8 @@ fn golden(files: &[PathBuf]) -> ExitCode {
 /// Without the feature, the chore builds itself anew with it: a plain `cargo xtask` must stay quick to build.
 fn gpu_smoke() -> ExitCode {
     if !cfg!(feature = "gpu") {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let args = ["run", "--release", "--package", "xtask", "--features", "gpu", "--", "gpu-smoke"];
-        return match std::process::Command::new(cargo).args(args).status() {
+        return match xtask::cargo().args(args).status() {
             Ok(status) if status.success() => ExitCode::SUCCESS,
             Ok(_) => ExitCode::from(1),
             Err(e) => {

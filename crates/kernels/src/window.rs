@@ -1,5 +1,7 @@
 //! Where a window slides over planes: the sizes that every convolution shares.
 
+use std::ops::Range;
+
 /// Sizes of a convolution of `x [n, c, h, w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -58,6 +60,14 @@ impl Window {
             read.saturating_sub(before + self.size[i])
         };
         [top, left, after(0, top), after(1, left)]
+    }
+
+    /// Rows or columns of the image under the window at a place of an axis, and how many there are with the padding.  Without dilation.
+    pub(crate) fn under(&self, axis: usize, at: usize) -> (Range<usize>, usize) {
+        let (first, before, size) = (at * self.stride[axis], self.padding[axis], self.size[axis]);
+        let end = (first + self.kernel[axis]).min(before + size + self.padding[axis + 2]);
+        let inside = |i: usize| i.clamp(before, before + size) - before;
+        (inside(first)..inside(end), end.saturating_sub(first))
     }
 
     /// Positions of the filter in which it reads `x`.

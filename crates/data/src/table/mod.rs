@@ -55,9 +55,9 @@ pub(crate) fn is_table_name(path: &Path) -> bool {
 /// Reads the table at `path` and says which candidates it holds.
 pub(crate) fn find(path: &Path, wanted: &Wanted<'_>, task: Task) -> Result<Found, DataError> {
     let mut table = read_table(path)?;
-    // Where no row can be read, nothing is known of columns.
+    // Keys of objects are the columns: of a file without any, it is said why.
     if let Some(Row { line, cells: Err(message) }) = table.rows.first()
-        && table.rows.iter().all(|row| row.cells.is_err())
+        && table.columns.is_empty()
     {
         let message = message.clone();
         return Err(DataError::Malformed { path: path.into(), line: Some(*line), message });

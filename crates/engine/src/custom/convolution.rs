@@ -28,7 +28,7 @@ pub(crate) fn conv2d(
     then: Then,
 ) -> (T, Option<Measured>) {
     let [out, per_group, ..] = weight.shape().dims::<4>();
-    let is_depthwise = options.groups > 1 && options.groups == out && per_group == 1;
+    let is_depthwise = is_depthwise(options.groups, [out, per_group]);
     let can = !is_depthwise || then.residual.is_none();
     let are_ours = is_ours([&x, &weight]) && bias.as_ref().is_none_or(|b| is_ours([b])) && then.is_ours();
     if !can || !are_ours {
@@ -55,6 +55,11 @@ pub(crate) fn conv2d(
         _ => conv.run::<5>(inputs),
     };
     (y, found.get().map(measured))
+}
+
+/// Whether a convolution whose weight is `[out, per_group, …]` has one filter a channel: it adds no residual.
+pub(crate) fn is_depthwise(groups: usize, [out, per_group]: [usize; 2]) -> bool {
+    groups > 1 && groups == out && per_group == 1
 }
 
 /// The statistics of the batch norm behind a convolution.

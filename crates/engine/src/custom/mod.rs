@@ -32,7 +32,7 @@ pub(crate) use add::{add, adds};
 pub(crate) use attention::{attention, ours as attends};
 pub(crate) use batch_norm::{Measured, Norm, Then, batch_norm};
 pub(crate) use concat::{concat, concats};
-pub(crate) use convolution::conv2d;
+pub(crate) use convolution::{conv2d, is_depthwise};
 pub(crate) use dropout::{dropout, drops};
 pub(crate) use embedding::embedding;
 pub(crate) use layer_norm::layer_norm;

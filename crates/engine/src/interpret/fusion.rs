@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use headstart_graph::{Graph, Op, Shape, ValueId};
+use headstart_graph::{Graph, Op, ValueId};
 use headstart_kernels::Activation;
 
-use crate::custom::activation_of;
+use crate::custom::{activation_of, is_depthwise};
 
 /// What a graph's nodes do beyond their own.
 #[derive(Debug, Default)]
@@ -148,16 +148,15 @@ impl Can {
             Op::BatchNorm { .. } => Some(Can { fold: false, add: true }),
             // With a bias of its own, it would have two.
             Op::Conv2d { groups, .. } => {
-                let is_depthwise = groups > 1 && is_depthwise(groups, &graph.value(node.inputs[1]).shape);
+                let weight = &graph.value(node.inputs[1]).shape;
+                let sizes = weight.known(0).zip(weight.known(1));
+                let is_depthwise =
+                    sizes.is_some_and(|(out, per_group)| is_depthwise(groups, [out, per_group]));
                 Some(Can { fold: node.inputs.len() == 2, add: !is_depthwise })
             }
             _ => None,
         }
     }
-}
-
-fn is_depthwise(groups: usize, weight: &Shape) -> bool {
-    weight.known(0) == Some(groups) && weight.known(1) == Some(1)
 }
 
 /// Who makes and who reads which value.

@@ -69,15 +69,7 @@ impl Pool {
     /// # Safety
     /// The views lie in the arena, nobody else writes the pixel, and nobody what is read.
     unsafe fn pixel(&self, arena: Shared, n: usize, [image, y, x]: [usize; 3]) {
-        let d = &self.window;
-        // Rows or columns under the window, and how many count.
-        let along = |i: usize, at: usize| {
-            let (first, before, after) = (at * d.stride[i], d.padding[i], d.padding[i + 2]);
-            let end = (first + d.kernel[i]).min(before + d.size[i] + after);
-            let inside = first.max(before) - before..end.min(before + d.size[i]) - before;
-            (inside, end - first)
-        };
-        let ((rows, n_rows), (cols, n_cols)) = (along(0, y), along(1, x));
+        let ((rows, n_rows), (cols, n_cols)) = (self.window.under(0, y), self.window.under(1, x));
         let count = match self.kind {
             PoolKind::MeanWithPadding => n_rows * n_cols,
             _ => rows.len() * cols.len(),

@@ -1,8 +1,9 @@
 //! Pooling to means and its backward pass, on images `[n, height, width, channels]`.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::pool::for_taps;
 use crate::Window;
 use crate::simd::widest_fn;
 
@@ -10,7 +11,7 @@ use crate::simd::widest_fn;
 /// it, if `out` has one row or column more than the window makes ("ceil mode"), never counts.
 ///
 /// # Panics
-/// If sizes do not fit each other.
+/// If sizes do not fit each other, or the window is dilated.
 ///
 /// ```
 /// use headstart_kernels::{Window, channels_last::training};
@@ -32,8 +33,8 @@ pub fn average_pool(d: &Window, out: [usize; 2], counts_padding: bool, x: &[f32]
     y.par_chunks_exact_mut(ow * c).enumerate().for_each(|(row, y)| {
         let of_image = &x[row / oh * d.x_len()..][..d.x_len()];
         for (j, y) in y.chunks_exact_mut(c).enumerate() {
-            let at = [row % oh, j];
-            pixel(d, at, share(d, at, counts_padding), of_image, y);
+            let (pixels, share) = under(d, [row % oh, j], counts_padding);
+            mean(d, pixels, share, of_image, y);
         }
     });
 }
@@ -58,40 +59,42 @@ pub fn average_pool_backward(
     dx.par_chunks_exact_mut(d.x_len()).zip(grad.par_chunks_exact(oh * ow * c)).for_each(|(dx, grad)| {
         dx.fill(0.0);
         for (position, grad) in grad.chunks_exact(c).enumerate() {
-            let at = [position / ow, position % ow];
-            spread(d, at, share(d, at, counts_padding), grad, dx);
+            let (pixels, share) = under(d, [position / ow, position % ow], counts_padding);
+            spread(d, pixels, share, grad, dx);
         }
     });
 }
 
-/// The part that one pixel has in the mean at a position.
-fn share(d: &Window, position: [usize; 2], counts_padding: bool) -> f32 {
-    let count = |axis: usize| {
-        let (before, behind, size) = (d.padding[axis], d.padding[axis + 2], d.size[axis]);
-        // From where the padding begins.
-        let counted = if counts_padding { 0..before + size + behind } else { before..before + size };
-        let taps = (0..d.kernel[axis]).map(|tap| position[axis] * d.stride[axis] + tap * d.dilation[axis]);
-        taps.filter(|at| counted.contains(at)).count()
-    };
-    1.0 / (count(0) * count(1)).max(1) as f32
+/// Rows and columns under the window at a position, and the part that one pixel has in their mean.
+fn under(d: &Window, [i, j]: [usize; 2], counts_padding: bool) -> ([Range<usize>; 2], f32) {
+    assert_eq!(d.dilation, [1, 1], "pools are not dilated");
+    let ((rows, n_rows), (cols, n_cols)) = (d.under(0, i), d.under(1, j));
+    let count = if counts_padding { n_rows * n_cols } else { rows.len() * cols.len() };
+    ([rows, cols], 1.0 / count.max(1) as f32)
 }
 
 widest_fn! {
-    /// The mean of each channel at a position.
-    fn pixel(d: &Window, position: [usize; 2], by: f32, x: &[f32], y: &mut [f32]) {
+    /// The mean of each channel of some rows and columns.
+    fn mean(d: &Window, pixels: [Range<usize>; 2], share: f32, x: &[f32], y: &mut [f32]) {
+        let [rows, cols] = pixels;
         y.fill(0.0);
-        for_taps(d, position, |_, pixel| {
-            y.iter_mut().zip(&x[pixel * d.c..]).for_each(|(y, x)| *y += x);
-        });
-        y.iter_mut().for_each(|y| *y *= by);
+        for row in rows {
+            for pixel in x[row * d.size[1] * d.c..].chunks_exact(d.c).take(cols.end).skip(cols.start) {
+                y.iter_mut().zip(pixel).for_each(|(y, x)| *y += x);
+            }
+        }
+        y.iter_mut().for_each(|y| *y *= share);
     }
 }
 
 widest_fn! {
-    /// Adds the gradient of the mean at a position to those of the pixels it is of.
-    fn spread(d: &Window, position: [usize; 2], by: f32, grad: &[f32], dx: &mut [f32]) {
-        for_taps(d, position, |_, pixel| {
-            dx[pixel * d.c..].iter_mut().zip(grad).for_each(|(dx, g)| *dx += g * by);
-        });
+    /// Adds the gradient of the mean of some rows and columns to theirs.
+    fn spread(d: &Window, pixels: [Range<usize>; 2], share: f32, grad: &[f32], dx: &mut [f32]) {
+        let [rows, cols] = pixels;
+        for row in rows {
+            for pixel in dx[row * d.size[1] * d.c..].chunks_exact_mut(d.c).take(cols.end).skip(cols.start) {
+                pixel.iter_mut().zip(grad).for_each(|(dx, g)| *dx += g * share);
+            }
+        }
     }
 }

@@ -101,7 +101,7 @@ pub fn max_pool_backward(d: &Window, out: [usize; 2], taps: &[u8], grad: &[f32],
 
 /// Calls `f(tap, pixel)` for what lies in the image under the window of a position.
 #[inline(always)]
-pub(super) fn for_taps(d: &Window, [i, j]: [usize; 2], mut f: impl FnMut(u32, usize)) {
+fn for_taps(d: &Window, [i, j]: [usize; 2], mut f: impl FnMut(u32, usize)) {
     let [h, w] = d.size;
     for a in 0..d.kernel[0] {
         let y = (i * d.stride[0] + a * d.dilation[0]).wrapping_sub(d.padding[0]);
