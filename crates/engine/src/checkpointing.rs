@@ -14,7 +14,7 @@ use headstart_graph::ValueId;
 use crate::interpret::Mode;
 use crate::leaves::Leaves;
 use crate::network::{Alive, LossInput, Network, differentiate, recorded};
-use crate::tensor::{T, dims, reshape};
+use crate::tensor::{T, dims, is_tracked, reshape};
 use crate::{EngineError, Gradients};
 
 /// A part of the network as the forward pass met it.
@@ -90,7 +90,8 @@ impl Network {
                     .reduce(B::float_add)
             };
             drop(alive);
-            let Some(scalar) = scalar else { continue };
+            // A part that only passes numbers on has nothing to find; a loss that nothing reaches is an error.
+            let Some(scalar) = scalar.filter(|s| is_last || is_tracked(s)) else { continue };
             let (value, mut all) = differentiate(scalar)?;
             if is_last {
                 loss_value = value;

@@ -27,6 +27,9 @@ pub enum EngineError {
     /// A kept state of an optimiser does not fit.
     #[error("{0}")]
     State(String),
+    /// A loss does not depend on anything that may learn.
+    #[error("nothing that may learn reaches the loss")]
+    NothingLearns,
     /// A loss or gradient is not a number any more.
     #[error("the loss became {0}; a lower learning rate may help")]
     NotFinite(f32),

@@ -18,7 +18,7 @@ use crate::interpret::fusion::{Follows, Fusion, Readers};
 use crate::interpret::{BatchNormPolicy, BatchStatistics, Mode, apply, note};
 use crate::leaves::Leaves;
 use crate::packed::{Packed, pack};
-use crate::tensor::{T, dims, from_array, from_f32, scale, to_array, to_weight, untracked};
+use crate::tensor::{T, dims, from_array, from_f32, is_tracked, scale, to_array, to_weight, untracked};
 use crate::{Device, EngineError, Gradients, Optimiser, kernel_precision};
 
 /// A graph that can run.
@@ -398,6 +398,9 @@ pub(crate) fn recorded(plain: T) -> T {
 
 /// The value of a scalar and the gradients of all that it was made of.
 pub(crate) fn differentiate(scalar: T) -> Result<(f32, AllGradients), EngineError> {
+    if !is_tracked(&scalar) {
+        return Err(EngineError::NothingLearns);
+    }
     let Values::F32(value) = to_array(untracked(scalar.clone()))?.values else {
         unreachable!("a loss is f32")
     };

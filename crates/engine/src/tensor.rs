@@ -187,9 +187,10 @@ pub(crate) fn scale(t: T, by: f64) -> T {
 
 /// The same values without gradients.
 pub(crate) fn untracked(t: T) -> T {
-    if t.autodiff == burn_dispatch::DispatchAutodiffContext::Disabled {
-        t
-    } else {
-        <B as burn_backend::AutodiffBackend>::inner(t)
-    }
+    if is_tracked(&t) { <B as burn_backend::AutodiffBackend>::inner(t) } else { t }
+}
+
+/// Whether a value depends on something that has gradients.
+pub(crate) fn is_tracked(t: &T) -> bool {
+    t.autodiff != burn_dispatch::DispatchAutodiffContext::Disabled
 }

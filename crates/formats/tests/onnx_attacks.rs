@@ -121,6 +121,33 @@ fn operators_that_are_not_read_are_listed_at_once() {
 }
 
 #[test]
+fn what_a_run_decides_is_named_with_what_may_be_fixed() {
+    let path = fixtures().join("conditional.onnx");
+    let load = |fixed: &[(&str, i64)]| {
+        let fixed = fixed.iter().map(|(name, n)| ((*name).to_string(), *n)).collect();
+        onnx::load(&path, &OnnxOptions { fixed })
+    };
+    // A scalar input chooses between graphs that make one shape: both are read, and a run chooses.
+    let open = load(&[]).expect("a choice");
+    assert!(open.graph.inputs().any(|(_, name, _)| name == "sr"));
+    assert!(open.graph.nodes().len() > load(&[("sr", 16000)]).expect("no choice").graph.nodes().len());
+    let error = load(&[("rate", 1)]).expect_err("there is no `rate`").to_string();
+    assert!(error.ends_with("no size or scalar input `rate` (there are: n, sr)"), "{error}");
+}
+
+#[test]
+fn kinds_that_no_operator_takes() {
+    let of = |op: &str| model(&[node(op, &["i"], &["y"], &[])]);
+    // Truth values have no sigmoid, and no largest position either.
+    for op in ["Sigmoid", "ArgMax", "Conv"] {
+        let compare = node("Equal", &["x", "x"], &["i"], &[]);
+        let bytes = model(&[compare, node(op, &["i", "i"], &["y"], &[])]);
+        assert!(read(bytes).is_err(), "{op}");
+    }
+    refused(of("Sigmoid"), "nothing makes its input");
+}
+
+#[test]
 fn settings_that_no_operator_can_have() {
     let one = |op: &str, attributes: &[Vec<u8>]| model(&[node(op, &["x"], &["y"], attributes)]);
     refused(one("Transpose", &[ints("perm", &[0, 0])]), "permutation");

@@ -12,6 +12,9 @@ pub enum GraphError {
     /// The shapes that reach a node do not fit its operator.
     #[error("node `{node}` ({op}) cannot take inputs of shape {got}: {why}")]
     ShapeMismatch { node: String, op: &'static str, got: String, why: String },
+    /// What reaches a node is of a kind that its operator does not take.
+    #[error("node `{node}` ({op}): {why}")]
+    Kind { node: String, op: &'static str, why: String },
     /// A node refers to a value that does not exist or comes later: the graph is not in SSA order.
     #[error("node `{node}` refers to value {value}, which is not defined before it")]
     UndefinedValue { node: String, value: usize },

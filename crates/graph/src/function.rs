@@ -40,6 +40,8 @@ pub enum Unary {
     Ceil,
     /// To the nearest whole number, halves to the even one.
     Round,
+    /// The same, with the gradient of the identity: the straight-through estimator (Bengio et al., 2013).
+    RoundThrough,
     IsNan,
     IsInf,
     /// `ln(1 + eˣ)`.
@@ -201,12 +203,37 @@ pub enum Rounding {
 pub enum Coordinates {
     /// `(x + ½)/scale − ½`.
     HalfPixel,
+    /// The same, with the middles of both meeting where a size is not the other times the scale.
+    HalfPixelSymmetric,
     /// The same, but 0 where the result has one position.
     PytorchHalfPixel,
     /// `x/scale`.
     Asymmetric,
     /// The corners meet: `x·(n_in − 1)/(n_out − 1)`.
     AlignCorners,
+}
+
+/// Axes at other sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resampling {
+    /// The axes that change.
+    pub axes: Vec<usize>,
+    /// Their sizes.
+    pub sizes: Vec<Dim>,
+    /// The scales that positions go by, one an axis; none where they are the ratios of the sizes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scales: Vec<f64>,
+    /// How elements between positions are found.
+    pub interpolation: Interpolation,
+    /// Where positions lie.
+    pub coordinates: Coordinates,
+    /// Where an axis shrinks, neighbours are so many more as the scale is below 1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub antialias: bool,
+    /// Neighbours beyond the border count for nothing, instead of as the border.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclude_outside: bool,
 }
 
 /// Which way a recurrent network reads.
@@ -234,6 +261,11 @@ impl Direction {
 pub enum Cell {
     /// Long short-term memory (Hochreiter and Schmidhuber, 1997); gates in the order input, output, forget, cell.
     Lstm,
+    /// One layer of neurons that reads itself (Elman, 1990).
+    Rnn {
+        /// Whether it rectifies; else it is a tanh.
+        relu: bool,
+    },
     /// Gated recurrent unit (Cho et al., 2014); gates in the order update, reset, hidden.
     Gru {
         /// Whether the reset gate multiplies the recurrent product (cuDNN) or its input.
@@ -247,6 +279,7 @@ impl Cell {
         match self {
             Cell::Lstm => 4,
             Cell::Gru { .. } => 3,
+            Cell::Rnn { .. } => 1,
         }
     }
 
@@ -254,7 +287,7 @@ impl Cell {
     pub fn states(self) -> usize {
         match self {
             Cell::Lstm => 2,
-            Cell::Gru { .. } => 1,
+            Cell::Gru { .. } | Cell::Rnn { .. } => 1,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::value_kinds;
 use crate::shape::{self, Shape};
 use crate::{DType, GraphError, Op};
 
@@ -246,7 +247,8 @@ impl Graph {
         self.values.iter().enumerate().map(|(i, v)| (ValueId(i as u32), v))
     }
 
-    /// Checks that values are defined once and before use, and that every shape is what its operator makes.
+    /// Checks that values are defined once and before use, that every shape is what its operator makes, and that operators take
+    /// what elements their inputs have.
     pub(crate) fn check(&self) -> Result<(), GraphError> {
         let mut names = HashSet::new();
         let mut defined = vec![false; self.values.len()];
@@ -288,7 +290,7 @@ impl Graph {
         if self.outputs.is_empty() {
             return Err(GraphError::NoTap { graph: self.name.clone(), why: "it has no outputs".into() });
         }
-        Ok(())
+        value_kinds(self).map(|_| ())
     }
 
     /// The shape a new node would make, checked against the operator's contract.

@@ -30,7 +30,7 @@ pub use error::GraphError;
 pub use expr::Expr;
 pub use function::{
     AxisRange, Binary, Cell, Coordinates, Direction, ElementKind, Interpolation, PadMode, Reduction,
-    Rounding, Unary,
+    Resampling, Rounding, Unary,
 };
 pub use graph::{Graph, Init, InputSpec, Node, Output, Param, Role, Value, ValueId, ValueKind};
 pub use kind::{output_kind, value_kinds};

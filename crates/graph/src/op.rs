@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Interpolation, Literal, PadMode,
-    Reduction, Unary,
+    AxisRange, Binary, Cell, Dim, Direction, ElementKind, Expr, Literal, PadMode, Reduction, Resampling,
+    Unary,
 };
 
 /// Zeros put around an image before a window slides over it.
@@ -211,6 +211,8 @@ pub enum Op {
     Reduce { function: Reduction, axes: Vec<usize>, keep_dims: bool },
     /// Position of the largest (or smallest) element along `axis`, the first of equals.
     ArgMax { axis: usize, keep_dims: bool, smallest: bool },
+    /// Positions along `axis` in the order of their elements, the first of equals first; what is no number counts as largest.
+    ArgSort { axis: usize, descending: bool },
     /// Running sum along `axis`.
     CumSum { axis: usize, exclusive: bool, reverse: bool },
     /// Keeps what lies on and above diagonal `k` of the last two axes (`upper`), or on and below it; zeros the rest.
@@ -219,7 +221,8 @@ pub enum Op {
     LogSoftmax { axis: usize },
     /// Convolution of `x [n, c, ..]` with `weight [out, c/groups, ..]` and `bias? [out]` over one or three axes.
     ConvNd { stride: Vec<usize>, padding: Vec<[usize; 2]>, dilation: Vec<usize>, groups: usize },
-    /// Transposed convolution of `x [n, c, ..]` with `weight [c, out/groups, ..]` and `bias? [out]` over one or two axes.
+    /// Transposed convolution of `x [n, c, ..]` with `weight [c, out/groups, ..]` and `bias? [out]` over one to
+    /// three axes.
     ConvTranspose {
         stride: Vec<usize>,
         padding: Vec<[usize; 2]>,
@@ -228,7 +231,7 @@ pub enum Op {
         groups: usize,
     },
     /// Interpolates axes to other sizes.
-    Resize { axes: Vec<usize>, sizes: Vec<Dim>, interpolation: Interpolation, coordinates: Coordinates },
+    Resize(Resampling),
     /// Recurrent network over `x [sequence, batch, in]` with `w [directions, gates·hidden, in]`,
     /// `r [directions, gates·hidden, hidden]`, `b [directions, 2·gates·hidden]`, then the initial states
     /// `[directions, batch, hidden]`, one by kind of state.  Makes `[sequence, directions, batch, states·hidden]`.
@@ -349,12 +352,13 @@ impl Op {
             Op::ScatterNd { .. } => "ScatterNd",
             Op::Reduce { .. } => "Reduce",
             Op::ArgMax { .. } => "ArgMax",
+            Op::ArgSort { .. } => "ArgSort",
             Op::CumSum { .. } => "CumSum",
             Op::Triangle { .. } => "Triangle",
             Op::LogSoftmax { .. } => "LogSoftmax",
             Op::ConvNd { .. } => "ConvNd",
             Op::ConvTranspose { .. } => "ConvTranspose",
-            Op::Resize { .. } => "Resize",
+            Op::Resize(_) => "Resize",
             Op::Recurrent { .. } => "Recurrent",
         }
     }
@@ -412,12 +416,9 @@ impl Op {
                 };
                 Op::Slice { ranges: ranges.iter().map(one).collect::<Result<_, String>>()? }
             }
-            Op::Resize { axes, sizes, interpolation, coordinates } if !is_bound(sizes) => Op::Resize {
-                axes: axes.clone(),
-                sizes: all(sizes)?,
-                interpolation: *interpolation,
-                coordinates: *coordinates,
-            },
+            Op::Resize(r) if !is_bound(&r.sizes) => {
+                Op::Resize(Resampling { sizes: all(&r.sizes)?, ..r.clone() })
+            }
             _ => return Ok(Cow::Borrowed(self)),
         }))
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use headstart_formats::onnx::OnnxValue;
 use headstart_graph::{Graph, Op, ValueId, rewrite};
 use headstart_source::sha256_file;
 use headstart_zoo::recognise;
@@ -148,6 +149,8 @@ pub struct OnnxFacts {
     pub operators: Vec<(String, usize)>,
     /// Operators that are not read.
     pub unsupported: Vec<String>,
+    /// What it says it reads: name, element type, shape with `?` for what it leaves open.
+    pub inputs: Vec<(String, String, String)>,
 }
 
 /// Looks at a path, a specifier (`pypi:name@version!path`) or a catalogue id.
@@ -194,6 +197,7 @@ pub fn inspect(session: &Session, name: &str, options: &ModelFileOptions) -> Res
             producer: o.producer,
             operators: o.operators,
             unsupported: o.unsupported,
+            inputs: o.inputs.into_iter().map(declared).collect(),
         }),
         labels: file.labels,
         metadata: file.metadata.into_iter().collect(),
@@ -228,6 +232,11 @@ impl Inspection {
         group.n_bytes = group.n_bytes.saturating_add(bytes);
         self.tensors.push(tensor);
     }
+}
+
+fn declared(input: OnnxValue) -> (String, String, String) {
+    let dtype = short(&input.dtype).0.to_string();
+    (input.name, dtype, format!("[{}]", input.shape.join(", ")))
 }
 
 fn facts(path: &Path) -> Result<FileFacts, Error> {

@@ -32,6 +32,7 @@ mod inspect;
 mod lessons;
 mod model_file;
 mod onnx_source;
+mod package;
 mod peft;
 mod precision;
 mod predict;

@@ -9,7 +9,7 @@ use headstart_graph::{Card, Graph, Model, Op, Preprocess, Weights, rewrite};
 use headstart_source::{FetchEvent, Fetched, Spec};
 use headstart_zoo::{Architecture, BuildOptions, Entry, Rename, catalogue, recognise};
 
-use crate::{Error, Session, hub_folder, onnx_source, peft};
+use crate::{Error, Session, hub_folder, onnx_source, package, peft};
 
 /// A source network, loaded.
 pub struct Source {
@@ -51,6 +51,7 @@ impl Source {
         if PeftAdapter::is_at(&fetched.path) {
             peft::open_alone(session, &fetched.path, card)
         } else if fetched.path.is_dir() {
+            package::check(&fetched.path, name)?;
             hub_folder::open(&fetched.path, card)
         } else {
             from_file(&fetched.path, card, options)
@@ -69,14 +70,18 @@ fn specifier(name: &str) -> Result<Spec, Error> {
 
 /// The file or folder behind a path, specifier or catalogue id, fetched if need be.
 pub(crate) fn locate(session: &Session, name: &str) -> Result<PathBuf, Error> {
-    if Path::new(name).exists() {
-        return Ok(name.into());
-    }
-    let fetched = match catalogue().entry(name) {
-        Ok(entry) => fetch_entry(session, entry)?,
-        Err(_) => fetch(session, &specifier(name)?, None)?,
+    let path = if Path::new(name).exists() {
+        name.into()
+    } else {
+        match catalogue().entry(name) {
+            Ok(entry) => fetch_entry(session, entry)?.path,
+            Err(_) => fetch(session, &specifier(name)?, None)?.path,
+        }
     };
-    Ok(fetched.path)
+    if path.is_dir() && !path.join("bundle").is_dir() {
+        package::check(&path, name)?;
+    }
+    Ok(path)
 }
 
 /// What is known of a source that the catalogue does not list.

@@ -17,20 +17,18 @@ pub(crate) fn run(session: &Session, args: &InspectArgs, json: bool) -> Result<u
     if json {
         output::json(&found);
     } else {
-        page(&found, args.tensors || found.tensors.len() <= TENSORS_SHOWN);
+        page(&args.file, &found, args.tensors || found.tensors.len() <= TENSORS_SHOWN);
     }
     Ok(0)
 }
 
-fn page(found: &Inspection, with_tensors: bool) {
-    println!("{}", found.path.display());
+fn page(asked: &str, found: &Inspection, with_tensors: bool) {
+    println!("{asked}");
     row("format", &found.format.to_string());
     if let Some(onnx) = &found.onnx {
         let opsets: Vec<String> = onnx.opsets.iter().map(|(d, v)| format!("{d} {v}").trim().into()).collect();
-        row(
-            "versions",
-            &format!("opset {}, IR {}, by {}", opsets.join(", "), onnx.ir_version, onnx.producer),
-        );
+        let by = if onnx.producer.is_empty() { String::new() } else { format!(", by {}", onnx.producer) };
+        row("versions", &format!("opset {}, IR {}{by}", opsets.join(", "), onnx.ir_version));
     }
     for file in &found.files {
         row("file", &format!("{}, {}, SHA-256 {}", file.path.display(), bytes(file.bytes), file.sha256));
@@ -82,6 +80,9 @@ fn graph(found: &Inspection) {
         }
     }
     if let Some(onnx) = &found.onnx {
+        for (name, dtype, shape) in onnx.inputs.iter().filter(|_| found.graph.is_none()) {
+            row("reads", &format!("{name}: {dtype} {shape}"));
+        }
         let shown: Vec<String> =
             onnx.operators.iter().take(OPERATORS_SHOWN).map(|(op, n)| format!("{op} {n}")).collect();
         let more = if onnx.operators.len() > OPERATORS_SHOWN { ", …" } else { "" };
@@ -91,11 +92,18 @@ fn graph(found: &Inspection) {
         }
     }
     if let Some(why) = &found.no_graph {
-        row("no graph", why);
+        let place = format!("{}: ", found.path.display());
+        row("no graph", why.strip_prefix(&place).unwrap_or(why));
+        if found.onnx.as_ref().is_some_and(|o| o.unsupported.is_empty()) {
+            row("", "--fix NAME=N gives a size or a scalar input a number");
+        }
     }
 }
 
 fn groups(found: &Inspection, with_tensors: bool) {
+    if found.tensors.is_empty() {
+        return;
+    }
     println!("\n  {:<48} {:>8} {:>14} {:>10}", "group", "tensors", "parameters", "bytes");
     for g in &found.groups {
         let n = thousands(g.n_parameters as usize);

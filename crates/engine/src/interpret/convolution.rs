@@ -77,7 +77,7 @@ fn without_rows(x: T) -> T {
     reshape(x, &[s[0], s[1], s[3]])
 }
 
-/// Transposed convolution over one or two axes.
+/// Transposed convolution over one to three axes.
 pub(super) fn conv_transpose(
     x: T,
     weight: T,
@@ -98,25 +98,34 @@ pub(super) fn conv_transpose(
         ));
     }
     // What the padding takes away is cut off, so that its sides may differ.
-    let options = ConvTransposeOptions {
-        stride: [w.stride[0], w.stride[1]],
-        padding: [0, 0],
-        padding_out: [output_padding[0], output_padding[1]],
-        dilation: [w.dilation[0], w.dilation[1]],
-        groups: w.groups,
+    let whole = if w.stride.len() == 2 {
+        B::conv_transpose2d(x, weight, None, transposed::<2>(w, output_padding))
+    } else {
+        B::conv_transpose3d(x, weight, None, transposed::<3>(w, output_padding))
     };
-    let whole = B::conv_transpose2d(x, weight, None, options);
     let s = dims(&whole);
-    let [[top, bottom], [left, right]] = [w.padding[0], w.padding[1]];
-    let result = slice(
-        whole,
-        &[(0..s[0]).into(), (0..s[1]).into(), (top..s[2] - bottom).into(), (left..s[3] - right).into()],
-    );
+    let kept = |i: usize| {
+        let [before, after] = if i < 2 { [0, 0] } else { w.padding[i - 2] };
+        (before..s[i] - after).into()
+    };
+    let result = slice(whole, &(0..s.len()).map(kept).collect::<Vec<_>>());
     match bias {
         Some(bias) => {
-            let out = dims(&bias)[0];
-            B::float_add(result, reshape(bias, &[1, out, 1, 1]))
+            let mut shape = vec![1; s.len()];
+            shape[1] = dims(&bias)[0];
+            B::float_add(result, reshape(bias, &shape))
         }
         None => result,
+    }
+}
+
+fn transposed<const N: usize>(w: &Window<'_>, output_padding: &[usize]) -> ConvTransposeOptions<N> {
+    let along = |v: &[usize]| std::array::from_fn(|i| v[i]);
+    ConvTransposeOptions {
+        stride: along(w.stride),
+        padding: [0; N],
+        padding_out: along(output_padding),
+        dilation: along(w.dilation),
+        groups: w.groups,
     }
 }

@@ -47,6 +47,11 @@ pub(super) fn unary(x: T, function: Unary) -> Result<T, String> {
         Unary::Floor => B::float_floor(x),
         Unary::Ceil => B::float_ceil(x),
         Unary::Round => B::float_round(x),
+        Unary::RoundThrough => {
+            // The difference is exact, so that the sum is the whole number.
+            let rest = B::float_sub(B::float_round(x.clone()), x.clone());
+            B::float_add(x, B::float_detach(rest))
+        }
         Unary::IsNan => B::float_is_nan(x, BOOL),
         Unary::IsInf => B::float_is_inf(x, BOOL),
         Unary::Softplus => softplus(x),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use headstart_graph::{Graph, Op, ValueId};
+use headstart_graph::{Graph, Op, ValueId, ValueKind};
 use headstart_kernels::Activation;
 
 use crate::custom::{activation_of, is_depthwise};
@@ -49,6 +49,8 @@ impl Fusion {
             if let Some(norm) = reader(value)
                 && (can.fold && matches!(nodes[norm].op, Op::BatchNorm { .. }))
                 && nodes[norm].inputs[0] == value
+                // What is computed of other values may not be there yet.
+                && nodes[norm].inputs[1..].iter().all(|&id| is_param(graph, id))
             {
                 follows.norm = Some(norm);
                 fusion.done.insert(norm, value);
@@ -157,6 +159,10 @@ impl Can {
             _ => None,
         }
     }
+}
+
+fn is_param(graph: &Graph, id: ValueId) -> bool {
+    matches!(graph.value(id).kind, ValueKind::Param(_))
 }
 
 /// Who makes and who reads which value.

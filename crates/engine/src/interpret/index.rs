@@ -1,17 +1,19 @@
 //! Operators that pick elements, and those that count them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::tensor::IndexingUpdateOp;
 use burn_backend::{IntDType, Scalar, Shape, Slice};
 use burn_dispatch::{Dispatch as B, DispatchDevice};
+use headstart_core::Values;
 use headstart_graph::{AxisRange, ElementKind};
 
 use super::constant::bound;
 use super::elementwise::cast;
 use crate::custom;
-use crate::tensor::{Kind, T, dims, from_f32, from_i64, kind, reshape, slice, to_i64};
+use crate::tensor::{Kind, T, dims, from_f32, from_i64, kind, reshape, slice, to_array, to_i64};
 
 /// Position `index` of `axis`, which the result lacks.
 pub(super) fn select(x: T, axis: usize, index: usize) -> T {
@@ -220,4 +222,35 @@ pub(super) fn arg_max(x: T, axis: usize, keep_dims: bool, smallest: bool) -> Res
     }
     shape.remove(axis);
     Ok(reshape(at, &shape))
+}
+
+/// Positions along `axis` in the order of their elements, the first of equals first.
+pub(super) fn arg_sort(x: T, axis: usize, descending: bool, device: &DispatchDevice) -> Result<T, String> {
+    let shape = dims(&x);
+    let n = shape[axis];
+    let inner: usize = shape[axis + 1..].iter().product();
+    let count: usize = shape.iter().product();
+    let mut at = vec![0i64; count];
+    let mut sort = |compare: &dyn Fn(usize, usize) -> Ordering| {
+        let mut line: Vec<usize> = Vec::with_capacity(n);
+        for start in (0..count).filter(|i| i / inner.max(1) % n.max(1) == 0) {
+            line.clear();
+            line.extend(0..n);
+            let place = |k: usize| start + k * inner;
+            line.sort_by(|&a, &b| {
+                let order = compare(place(a), place(b));
+                if descending { order.reverse() } else { order }
+            });
+            line.iter().enumerate().for_each(|(k, &from)| at[place(k)] = from as i64);
+        }
+    };
+    match to_array(x).map_err(|e| e.to_string())?.values {
+        Values::F32(values) => {
+            // The sign of 0, or of what is no number, says nothing.
+            let key = |v: f32| if v.is_nan() { f32::NAN } else { v + 0.0 };
+            sort(&|a, b| key(values[a]).total_cmp(&key(values[b])));
+        }
+        Values::I64(values) => sort(&|a, b| values[a].cmp(&values[b])),
+    }
+    Ok(from_i64(&shape, at, device))
 }

@@ -181,6 +181,7 @@ pub(crate) fn apply(
         Op::ScatterNd { add } => index::scatter_nd(x.take(), x.take(), x.take(), *add, device)?,
         Op::Reduce { function, axes, keep_dims } => reduce::reduce(x.take(), *function, axes, *keep_dims)?,
         Op::ArgMax { axis, keep_dims, smallest } => index::arg_max(x.take(), *axis, *keep_dims, *smallest)?,
+        Op::ArgSort { axis, descending } => index::arg_sort(x.take(), *axis, *descending, device)?,
         Op::CumSum { axis, exclusive, reverse } => reduce::cum_sum(x.take(), *axis, *exclusive, *reverse)?,
         Op::Triangle { upper, k } => structure::triangle(x.take(), *upper, *k, device),
         Op::LogSoftmax { axis } => B::log_softmax(x.take(), *axis),
@@ -192,9 +193,7 @@ pub(crate) fn apply(
             let window = convolution::Window { stride, padding, dilation, groups: *groups };
             convolution::conv_transpose(x.take(), x.take(), x.optional(), &window, output_padding)
         }
-        Op::Resize { axes, sizes, interpolation, coordinates } => {
-            resize::resize(x.take(), axes, sizes, *interpolation, *coordinates, device)
-        }
+        Op::Resize(to) => resize::resize(x.take(), to, device),
         Op::Recurrent { cell, direction } => recurrent::recurrent(x.all(), *cell, *direction),
     };
     Ok((made, None))

@@ -78,6 +78,10 @@ impl Weights {
                 let c = B::float_add(B::float_mul(f, states[1].clone()), B::float_mul(i, candidate));
                 vec![B::float_mul(o, B::float_tanh(c.clone())), c]
             }
+            Cell::Rnn { relu } => {
+                let sum = B::float_add(from_x, from_h);
+                vec![if relu { B::relu(sum) } else { B::float_tanh(sum) }]
+            }
             Cell::Gru { linear_before_reset } => {
                 let both = |k: usize| B::sigmoid(B::float_add(gate(&from_x, k), gate(&from_h, k)));
                 let (z, reset) = (both(0), both(1));

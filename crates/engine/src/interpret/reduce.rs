@@ -12,7 +12,7 @@ use crate::tensor::{Kind, T, dims, kind, reshape, scale};
 pub(super) fn reduce(x: T, function: Reduction, axes: &[usize], keep_dims: bool) -> Result<T, String> {
     let shape = dims(&x);
     let axes: Vec<usize> = if axes.is_empty() { (0..shape.len()).collect() } else { axes.to_vec() };
-    let is_extreme = matches!(function, Reduction::Max | Reduction::Min);
+    let is_extreme = matches!(function, Reduction::Max | Reduction::Min | Reduction::LogSumExp);
     if is_extreme && axes.iter().any(|&a| shape[a] == 0) {
         return Err("there is no largest or smallest of no elements".into());
     }

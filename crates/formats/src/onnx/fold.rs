@@ -111,7 +111,7 @@ fn unary(e: &Elem, function: Unary) -> Option<Elem> {
             Unary::Pow(p) => v.powf(p),
             Unary::Floor => v.floor(),
             Unary::Ceil => v.ceil(),
-            Unary::Round => v.round_ties_even(),
+            Unary::Round | Unary::RoundThrough => v.round_ties_even(),
             _ => return None,
         }),
         _ => None,

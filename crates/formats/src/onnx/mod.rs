@@ -9,6 +9,7 @@
 //! Matrices of the same numbers are one parameter under the first one's name: exporters write a layer that is used twice as
 //! two initialisers, and it must learn as one.
 
+mod condition;
 mod fold;
 mod functions;
 mod known;

@@ -11,11 +11,18 @@ pub(super) struct Node<'a> {
     pub(super) attributes: &'a [Attribute],
     /// None where an optional input is left out.
     pub(super) inputs: Vec<Option<Val>>,
+    /// ONNX's element types of inputs that the file holds.
+    pub(super) types: Vec<Option<i32>>,
     /// Names; empty where an output is not wanted.
     pub(super) outputs: &'a [String],
 }
 
 impl Node<'_> {
+    /// Another operator with the same settings, at another place.
+    pub(super) fn with<'b>(&'b self, path: &'b str, op: &'b str, inputs: Vec<Option<Val>>) -> Node<'b> {
+        Node { path, op, inputs, types: Vec::new(), attributes: self.attributes, outputs: self.outputs }
+    }
+
     /// An input that must be there.
     pub(super) fn input(&self, i: usize) -> Result<&Val, String> {
         self.optional(i).ok_or_else(|| format!("input {i} is missing"))

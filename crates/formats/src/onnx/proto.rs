@@ -107,6 +107,7 @@ pub(super) mod attribute_kind {
     pub(in super::super) const STRING: i32 = 3;
     pub(in super::super) const TENSOR: i32 = 4;
     pub(in super::super) const INTS: i32 = 7;
+    pub(in super::super) const STRINGS: i32 = 8;
 }
 
 /// A named tensor.

@@ -17,9 +17,6 @@ use super::reader::{Reader, Val, Weight};
 use super::{FORMAT, OPSET_MIN, OnnxModel, OnnxOptions, PRODUCER, functions, limits, lower, order, tensor};
 use crate::FormatError;
 
-/// Conditional graphs inside each other.
-const DEPTH_MAX: usize = 16;
-
 pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<OnnxModel, FormatError> {
     limits::check(path, &bytes)?;
     let malformed = |what: String| FormatError::malformed(path, FORMAT, what);
@@ -41,11 +38,15 @@ pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<O
     check_operators(path, &nodes)?;
 
     let name = if graph.name.is_empty() { "onnx" } else { &graph.name };
+    let is_ours = model.producer_name == PRODUCER;
     let mut file = File {
         path,
-        r: Reader::new(name, opset),
+        r: Reader::new(name, opset, !is_ours),
         external: tensor::External::beside(path),
-        is_ours: model.producer_name == PRODUCER,
+        is_ours,
+        types: HashMap::new(),
+        open: Vec::new(),
+        journal: None,
     };
     let uses = Uses::of(&nodes);
     file.initialisers(&graph.initializer, &uses)?;
@@ -83,7 +84,7 @@ pub(super) fn read(path: &Path, bytes: Bytes, options: &OnnxOptions) -> Result<O
 }
 
 /// Lists the operators that are not read, with the nodes that use them.
-fn check_operators(path: &Path, nodes: &[proto::Node]) -> Result<(), FormatError> {
+pub(super) fn check_operators(path: &Path, nodes: &[proto::Node]) -> Result<(), FormatError> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     fn visit(nodes: &[proto::Node], found: &mut Vec<(String, Vec<String>)>) {
         for node in nodes {
@@ -108,7 +109,7 @@ fn check_operators(path: &Path, nodes: &[proto::Node]) -> Result<(), FormatError
 }
 
 /// How often each initialiser is read, and how often as a right factor.
-struct Uses(HashMap<String, (usize, usize)>);
+pub(super) struct Uses(HashMap<String, (usize, usize)>);
 
 impl Uses {
     fn of(nodes: &[proto::Node]) -> Self {
@@ -141,21 +142,32 @@ impl Uses {
     }
 }
 
-struct File<'a> {
+pub(super) struct File<'a> {
     path: &'a Path,
-    r: Reader,
+    pub(super) r: Reader,
     external: tensor::External,
     /// We write every learned tensor as an initialiser and every constant as a node.
     is_ours: bool,
+    /// Element types of the tensors that the file holds.
+    types: HashMap<String, i32>,
+    /// Sizes and scalar inputs that have no number.
+    open: Vec<String>,
+    /// What names stood for before a graph that may not run was read.
+    pub(super) journal: Option<Vec<(String, Option<Val>)>>,
 }
 
 impl File<'_> {
+    pub(super) fn path(&self) -> &Path {
+        self.path
+    }
+
     fn malformed(&self, what: String) -> FormatError {
         FormatError::malformed(self.path, FORMAT, what)
     }
 
-    fn initialisers(&mut self, tensors: &[proto::Tensor], uses: &Uses) -> Result<(), FormatError> {
+    pub(super) fn initialisers(&mut self, tensors: &[proto::Tensor], uses: &Uses) -> Result<(), FormatError> {
         for t in tensors {
+            self.types.insert(t.name.clone(), t.data_type);
             let tensor = tensor::read(t, &mut self.external)?;
             let val = meaning(
                 &t.name,
@@ -163,7 +175,7 @@ impl File<'_> {
                 uses.is_right_factor(&t.name),
                 Origin::Initialiser { is_ours: self.is_ours },
             )?;
-            if self.r.values.insert(t.name.clone(), val).is_some() {
+            if self.set(&t.name, val).is_some() {
                 return Err(self.malformed(format!("two initialisers are called `{}`", t.name)));
             }
         }
@@ -173,7 +185,7 @@ impl File<'_> {
     fn inputs(&mut self, graph: &proto::Graph, options: &OnnxOptions) -> Result<(), FormatError> {
         let mut fixed: HashMap<&str, i64> = options.fixed.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         let symbols = options.fixed.clone();
-        let (mut names, mut seen) = (Vec::new(), HashSet::new());
+        let mut seen = HashSet::new();
         for input in &graph.input {
             // Until ir_version 4 initialisers were listed as inputs too.
             if self.r.values.contains_key(&input.name) {
@@ -185,12 +197,12 @@ impl File<'_> {
             let element = lower::kind(kind.elem_type)
                 .map_err(|why| self.malformed(format!("input `{}`: {why}", input.name)))?;
             let dims = kind.shape.as_ref().map(|s| s.dim.as_slice()).unwrap_or_default();
-            if dims.is_empty()
-                && element == ElementKind::Int
-                && let Some(n) = fixed.remove(input.name.as_str())
-            {
-                self.r.values.insert(input.name.clone(), Val::Known(Known::int(Expr::number(n)), None));
-                continue;
+            if dims.is_empty() && element == ElementKind::Int {
+                if let Some(n) = fixed.remove(input.name.as_str()) {
+                    self.set(&input.name, Val::Known(Known::int(Expr::number(n)), None));
+                    continue;
+                }
+                self.open.push(input.name.clone());
             }
             let shape: Vec<Dim> = dims
                 .iter()
@@ -205,7 +217,7 @@ impl File<'_> {
                     Dim::Symbol(s) => match symbols.iter().find(|(name, _)| name == s) {
                         Some((_, n)) => usize::try_from(*n).map(Dim::Fixed).unwrap_or(d),
                         None => {
-                            names.push(s.clone());
+                            self.open.push(s.clone());
                             d
                         }
                     },
@@ -223,22 +235,22 @@ impl File<'_> {
             } else {
                 Val::Value(id)
             };
-            self.r.values.insert(input.name.clone(), val);
+            self.set(&input.name, val);
         }
+        self.open.sort();
+        self.open.dedup();
         fixed.retain(|name, _| !seen.contains(*name));
         if let Some(name) = fixed.keys().min() {
-            names.sort();
-            names.dedup();
             return Err(FormatError::UnknownSize {
                 path: self.path.into(),
                 name: (*name).into(),
-                known: names,
+                known: self.open.clone(),
             });
         }
         Ok(())
     }
 
-    fn nodes(
+    pub(super) fn nodes(
         &mut self,
         nodes: &[proto::Node],
         outputs: &[proto::ValueInfo],
@@ -271,13 +283,21 @@ impl File<'_> {
                 }
                 None => lower::lower(&mut self.r, &n),
             };
-            let vals = lowered.map_err(|why| self.refusal(node, why))?;
+            let mut vals = lowered.map_err(|why| self.refusal(node, why))?;
+            if let ("DequantizeLinear", [Val::Weight(w)]) = (n.op, vals.as_slice()) {
+                // Whether it is a right factor is known of its new name.
+                let is_right_factor = n.outputs.first().is_some_and(|name| uses.is_right_factor(name));
+                vals = vec![self.r.made(w.name.clone(), w.tensor.clone(), is_right_factor)];
+            }
             self.bind(taken, vals)?;
         }
         Ok(())
     }
 
-    fn refusal(&self, node: &proto::Node, why: String) -> FormatError {
+    pub(super) fn refusal(&self, node: &proto::Node, mut why: String) -> FormatError {
+        if why.ends_with(lower::FIX) && !self.open.is_empty() {
+            why = format!("{why} (there are: {})", self.open.join(", "));
+        }
         FormatError::Node {
             path: self.path.into(),
             node: order::label(node).into(),
@@ -286,7 +306,7 @@ impl File<'_> {
         }
     }
 
-    fn node<'n>(&self, node: &'n proto::Node) -> Result<Node<'n>, FormatError> {
+    pub(super) fn node<'n>(&self, node: &'n proto::Node) -> Result<Node<'n>, FormatError> {
         let inputs = node
             .input
             .iter()
@@ -301,14 +321,24 @@ impl File<'_> {
             op: &node.op_type,
             attributes: &node.attribute,
             inputs,
+            types: node.input.iter().map(|name| self.types.get(name).copied()).collect(),
             outputs: &node.output,
         })
     }
 
-    fn bind(&mut self, node: &proto::Node, vals: Vec<Val>) -> Result<(), FormatError> {
+    /// What a name stands for from now on; what it stood for.
+    fn set(&mut self, name: &str, val: Val) -> Option<Val> {
+        let before = self.r.values.insert(name.into(), val);
+        if let Some(journal) = &mut self.journal {
+            journal.push((name.into(), before.clone()));
+        }
+        before
+    }
+
+    pub(super) fn bind(&mut self, node: &proto::Node, vals: Vec<Val>) -> Result<(), FormatError> {
         // An output that is not made is missed where it is read: exporters name outputs that nothing reads.
         for (name, val) in node.output.iter().zip(vals).filter(|(name, _)| !name.is_empty()) {
-            self.r.values.insert(name.clone(), val);
+            self.set(name, val);
         }
         Ok(())
     }
@@ -339,43 +369,11 @@ impl File<'_> {
         }
     }
 
-    /// `If` whose condition is known: the graph that runs takes its place.
-    fn condition(&mut self, node: &proto::Node, uses: &Uses, depth: usize) -> Result<(), FormatError> {
-        let n = self.node(node)?;
-        let known = match n.optional(0) {
-            Some(Val::Known(known, _)) => known.bools().filter(|b| b.len() == 1).map(|b| b[0]),
-            _ => None,
-        };
-        let Some(known) = known else {
-            let why = "which of its graphs runs depends on a run; fix the input or size that decides it";
-            return Err(self.refusal(node, why.into()));
-        };
-        if depth >= DEPTH_MAX {
-            return Err(self.refusal(node, format!("graphs lie in graphs more than {DEPTH_MAX} deep")));
-        }
-        let branch = n.graph(if known { "then_branch" } else { "else_branch" });
-        let Some(branch) = branch else {
-            return Err(self.refusal(node, "the graph that runs is missing".into()));
-        };
-        let order = order::needed(&branch.node, branch.output.iter().map(|o| o.name.as_str()))
-            .map_err(|why| self.refusal(node, why))?;
-        let nodes: Vec<proto::Node> = order.iter().map(|&i| branch.node[i].clone()).collect();
-        check_operators(self.path, &nodes)?;
-        self.initialisers(&branch.initializer, uses)?;
-        self.nodes(&nodes, &branch.output, uses, depth + 1)?;
-        let vals = branch
-            .output
-            .iter()
-            .map(|o| self.r.values.get(&o.name).cloned())
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| self.refusal(node, "the graph that runs makes too little".into()))?;
-        self.bind(node, vals)
-    }
-
     fn constant_node(&mut self, n: &Node<'_>, node: &proto::Node, uses: &Uses) -> Result<Val, FormatError> {
         if let Some(t) = n.tensor("value") {
             let tensor = tensor::read(t, &mut self.external)?;
             let name = node.output.first().map(String::as_str).unwrap_or_default();
+            self.types.insert(name.into(), t.data_type);
             let origin = Origin::Node { is_ours: self.is_ours };
             return meaning(n.path, tensor, uses.is_right_factor(name), origin);
         }
@@ -468,7 +466,8 @@ fn dimension(value: Option<&DimensionValue>, input: &str, axis: usize) -> Dim {
     };
     match value {
         Some(DimensionValue::Value(n)) if *n > 0 => Dim::Fixed(usize::try_from(*n).unwrap_or(usize::MAX)),
-        Some(DimensionValue::Param(text)) if !text.is_empty() => named(clean(text)),
+        // Some write `?` for every axis that they do not know.
+        Some(DimensionValue::Param(text)) if text.contains(char::is_alphanumeric) => named(clean(text)),
         _ if axis == 0 => Dim::batch(),
         _ => named(format!("{}_{axis}", clean(input))),
     }

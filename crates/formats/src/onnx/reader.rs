@@ -72,10 +72,16 @@ pub(super) struct Reader {
     constants: HashMap<(Vec<usize>, Vec<u8>, &'static str), ValueId>,
     /// Matrices by a hash of their content: exporters write a layer that is used twice as two initialisers.
     contents: HashMap<u64, (ValueId, Tensor)>,
+    /// Weights that were computed while reading, which parameters are told apart by: they live as long.
+    computed: Vec<Arc<Weight>>,
+    /// Constants that became weights where something learns with them.
+    constant_weights: HashMap<(Arc<str>, u64), Arc<Weight>>,
+    /// Whether they do: files that we wrote say plainly what is learned.
+    constants_learn: bool,
 }
 
 impl Reader {
-    pub(super) fn new(name: &str, opset: i64) -> Self {
+    pub(super) fn new(name: &str, opset: i64, constants_learn: bool) -> Self {
         Reader {
             builder: GraphBuilder::new(name),
             weights: Weights::new(),
@@ -87,7 +93,17 @@ impl Reader {
             params: HashMap::new(),
             constants: HashMap::new(),
             contents: HashMap::new(),
+            computed: Vec::new(),
+            constant_weights: HashMap::new(),
+            constants_learn,
         }
+    }
+
+    /// A weight that is not in the file as it is used.
+    pub(super) fn made(&mut self, name: String, tensor: Tensor, is_right_factor: bool) -> Val {
+        let weight = Arc::new(Weight { name, tensor, is_right_factor });
+        self.computed.push(Arc::clone(&weight));
+        Val::Weight(weight)
     }
 
     pub(super) fn input(&mut self, name: &str, spec: InputSpec) -> ValueId {
@@ -132,7 +148,7 @@ impl Reader {
     pub(super) fn node(&mut self, path: &str, op: Op, inputs: &[ValueId]) -> Result<ValueId, String> {
         let path = self.free(path);
         let of: Vec<ElementKind> = inputs.iter().map(|id| self.kind_of(*id)).collect();
-        let kind = output_kind(&op, &of);
+        let kind = output_kind(&op, &of)?;
         let id = self.builder.node(&path, op, inputs).map_err(|e| e.to_string())?;
         self.kinds.insert(id, kind);
         Ok(id)
@@ -243,13 +259,38 @@ impl Reader {
 
     /// A value used as told: what becomes a parameter is drawn accordingly.
     pub(super) fn value_for(&mut self, val: &Val, usage: Use) -> Result<ValueId, String> {
-        match val {
-            Val::Weight(weight) => {
-                let weight = Arc::clone(weight);
-                self.param(&weight, usage)
-            }
-            _ => self.value(val),
+        if let Val::Weight(weight) = val {
+            let weight = Arc::clone(weight);
+            return self.param(&weight, usage);
         }
+        match self.constant_weight(val)? {
+            Some(weight) => self.param(&weight, usage),
+            None => self.value(val),
+        }
+    }
+
+    /// Floats that a node of the file holds and another learns with: some exporters write every tensor so.
+    fn constant_weight(&mut self, val: &Val) -> Result<Option<Arc<Weight>>, String> {
+        let (literal, name) = match val {
+            Val::Known(known, Some(name)) => (known.literal(), name),
+            Val::Literal(literal, name) => (Some((**literal).clone()), name),
+            _ => return Ok(None),
+        };
+        let Some(literal) = literal.filter(|l| self.constants_learn && l.dtype().is_float()) else {
+            return Ok(None);
+        };
+        // Nodes of graphs inside others may be called alike.
+        let key = (Arc::clone(name), content_of(literal.tensor()));
+        if let Some(weight) = self.constant_weights.get(&key) {
+            return Ok(Some(Arc::clone(weight)));
+        }
+        let weight = Arc::new(Weight {
+            name: name.to_string(),
+            tensor: literal.tensor().clone(),
+            is_right_factor: false,
+        });
+        self.constant_weights.insert(key, Arc::clone(&weight));
+        Ok(Some(weight))
     }
 
     fn param(&mut self, weight: &Weight, usage: Use) -> Result<ValueId, String> {

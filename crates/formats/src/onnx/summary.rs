@@ -28,7 +28,7 @@ pub struct OnnxSummary {
     pub inputs: Vec<OnnxValue>,
     /// What it makes.
     pub outputs: Vec<OnnxValue>,
-    /// Initialisers, in the order of the file.
+    /// Initialisers, and constants of more than one float, in the order of the file; those of graphs inside graphs too.
     pub tensors: Vec<OnnxTensor>,
     /// Nodes by operator, the most frequent first; functions are counted by their nodes.
     pub operators: Vec<(String, usize)>,
@@ -49,7 +49,7 @@ pub struct OnnxValue {
     pub shape: Vec<String>,
 }
 
-/// An initialiser.
+/// A tensor that the file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnnxTensor {
     /// Its name.
@@ -119,7 +119,7 @@ pub fn summary_of(path: &Path, bytes: Bytes) -> Result<OnnxSummary, FormatError>
         metadata: model.metadata_props.into_iter().map(|p| (p.key, p.value)).collect(),
         inputs: graph.input.iter().filter(|i| !initialisers.contains(i.name.as_str())).map(value).collect(),
         outputs: graph.output.iter().map(value).collect(),
-        tensors: graph.initializer.iter().map(|t| tensor(path, t)).collect::<Result<_, _>>()?,
+        tensors: tensors(path, &graph)?,
         graph: graph.name,
         operators,
         unsupported,
@@ -149,6 +149,24 @@ fn value(info: &proto::ValueInfo) -> OnnxValue {
         dtype: tensor.map_or_else(|| "not a tensor".into(), |t| elem::name(t.elem_type)),
         shape: dims.iter().map(size).collect(),
     }
+}
+
+fn tensors(path: &Path, graph: &proto::Graph) -> Result<Vec<OnnxTensor>, FormatError> {
+    let mut all: Vec<OnnxTensor> =
+        graph.initializer.iter().map(|t| tensor(path, t)).collect::<Result<_, _>>()?;
+    for node in &graph.node {
+        let value = node.attribute.iter().filter(|_| node.op_type == "Constant").find_map(|a| a.t.as_ref());
+        if let (Some(t), Some(name)) = (value, node.output.first()) {
+            let constant = OnnxTensor { name: name.clone(), ..tensor(path, t)? };
+            if constant.dtype.contains("float") && constant.shape.iter().any(|&d| d > 1) {
+                all.push(constant);
+            }
+        }
+        for inner in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+            all.extend(tensors(path, inner)?);
+        }
+    }
+    Ok(all)
 }
 
 fn tensor(path: &Path, t: &proto::Tensor) -> Result<OnnxTensor, FormatError> {

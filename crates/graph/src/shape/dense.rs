@@ -41,6 +41,9 @@ pub(super) fn batch_norm(inputs: &[&Shape]) -> Result<Shape, String> {
 /// `x [.., c]`, then two vectors `[c]`.
 pub(super) fn layer_norm(inputs: &[&Shape]) -> Result<Shape, String> {
     let c = inputs[0].last()?;
+    if c == 0 {
+        return Err("there is nothing to normalise".into());
+    }
     vector(c, inputs[1], "weight")?;
     vector(c, inputs[2], "bias")?;
     Ok(inputs[0].clone())

@@ -159,11 +159,13 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         | Op::Sigmoid
         | Op::Tanh
         | Op::Dropout { .. }
-        | Op::DropPath { .. }
-        | Op::Scale { .. }
-        | Op::L2Normalize => Ok(x.clone()),
+        | Op::Scale { .. } => Ok(x.clone()),
+        Op::DropPath { .. } | Op::L2Normalize => x.axis(0).map(|_| x.clone()),
         Op::PositionIds { offset, padding_id } => sequence::position_ids(x, *offset, *padding_id),
-        Op::Softmax { axis } => x.axis(*axis).map(|_| x.clone()),
+        Op::Softmax { axis } | Op::LogSoftmax { axis } => match x.axis(*axis)? {
+            Dim::Fixed(0) => Err(format!("there is nothing along axis {axis}")),
+            _ => Ok(x.clone()),
+        },
         Op::MaxPool2d { kernel, stride, padding, ceil_mode }
         | Op::AvgPool2d { kernel, stride, padding, ceil_mode, .. } => {
             window::pool2d(x, *kernel, *stride, *padding, *ceil_mode)
@@ -206,7 +208,7 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         Op::ScatterNd { .. } => index::scatter_nd(x, inputs[1], inputs[2]),
         Op::Reduce { axes, keep_dims, .. } => index::reduce(x, axes, *keep_dims),
         Op::ArgMax { axis, keep_dims, .. } => index::reduce(x, &[*axis], *keep_dims),
-        Op::CumSum { axis, .. } | Op::LogSoftmax { axis } => x.axis(*axis).map(|_| x.clone()),
+        Op::CumSum { axis, .. } | Op::ArgSort { axis, .. } => x.axis(*axis).map(|_| x.clone()),
         Op::Triangle { .. } if x.rank() < 2 => Err("there are no two axes".into()),
         Op::Triangle { .. } => Ok(x.clone()),
         Op::ConvNd { stride, padding, dilation, groups } => {
@@ -215,7 +217,7 @@ fn infer(op: &Op, inputs: &[&Shape]) -> Result<Shape, String> {
         Op::ConvTranspose { stride, padding, output_padding, dilation, groups } => {
             window::conv_transpose(inputs, stride, padding, output_padding, dilation, *groups)
         }
-        Op::Resize { axes, sizes, .. } => structure::resize(x, axes, sizes),
+        Op::Resize(r) => structure::resize(x, r),
         Op::Recurrent { cell, direction } => recurrent::recurrent(inputs, *cell, *direction),
     }
 }

@@ -1,7 +1,7 @@
 //! Shapes of operators that move elements without changing them.
 
 use super::dense::may_equal;
-use crate::{AxisRange, Dim, Expr, PadMode, Shape};
+use crate::{AxisRange, Dim, Expr, PadMode, Resampling, Shape};
 
 const TOO_MANY: &str = "the dimension is too large or depends on too many symbols";
 
@@ -135,12 +135,15 @@ pub(super) fn pad(x: &Shape, pads: &[[usize; 2]], mode: PadMode) -> Result<Shape
 }
 
 /// Other sizes of some axes.
-pub(super) fn resize(x: &Shape, axes: &[usize], sizes: &[Dim]) -> Result<Shape, String> {
-    if axes.len() != sizes.len() {
-        return Err("there must be one size an axis".into());
+pub(super) fn resize(x: &Shape, to: &Resampling) -> Result<Shape, String> {
+    if to.axes.len() != to.sizes.len() || !matches!(to.scales.len(), n if n == 0 || n == to.axes.len()) {
+        return Err("there must be one size an axis, and one scale or none".into());
+    }
+    if to.scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(format!("the scales are {:?}", to.scales));
     }
     let mut dims = x.0.clone();
-    for (axis, size) in axes.iter().zip(sizes) {
+    for (axis, size) in to.axes.iter().zip(&to.sizes) {
         if x.axis(*axis)? == &Dim::Fixed(0) || *size == Dim::Fixed(0) {
             return Err("nothing can be resized from or to 0".into());
         }

@@ -135,8 +135,8 @@ pub(super) fn conv_transpose(
     let (x, weight) = (inputs[0], inputs[1]);
     let n = stride.len();
     let same_length = padding.len() == n && output_padding.len() == n && dilation.len() == n;
-    if !matches!(n, 1 | 2) || !same_length || x.rank() != n + 2 || weight.rank() != n + 2 {
-        return Err("there must be one or two axes besides batch and channels".into());
+    if !matches!(n, 1..=3) || !same_length || x.rank() != n + 2 || weight.rank() != n + 2 {
+        return Err("there must be one to three axes besides batch and channels".into());
     }
     let c = x.number(1, "channels")?;
     let per_group = weight.number(1, "a weight dimension")?;

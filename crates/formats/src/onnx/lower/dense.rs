@@ -91,76 +91,121 @@ pub(super) fn gemm(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     }
 }
 
-/// Products and sums in Einstein's notation, of one or two values: axes are summed, brought into order, and multiplied as
+/// Products and sums in Einstein's notation: of two values at a time axes are summed, brought into order, and multiplied as
 /// matrices.
 pub(super) fn einsum(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let equation: String = n.string("equation").unwrap_or_default().split_whitespace().collect();
-    let (left, right) = equation.split_once("->").ok_or("the equation names no result")?;
-    let terms: Vec<Vec<char>> = left.split(',').map(|t| t.chars().collect()).collect();
-    let result: Vec<char> = right.chars().collect();
-    if equation.contains('.') || terms.len() != n.inputs.len() || !matches!(terms.len(), 1 | 2) {
-        return Err(format!("the equation `{equation}` is not one or two plain terms"));
+    let refused = |why: &str| format!("the equation `{equation}` {why}");
+    let (terms, result) = terms(r, n, &equation).map_err(|why| refused(&why))?;
+    let mut left = Factor { value: n.input(0)?.clone(), axes: terms[0].clone() };
+    for (i, term) in terms.iter().enumerate().skip(1) {
+        let right = Factor { value: n.input(i)?.clone(), axes: term.clone() };
+        // What later factors or the result need stays.
+        let is_kept = |c: &char| result.contains(c) || terms[i + 1..].iter().any(|t| t.contains(c));
+        left = product(r, n, left, right, &is_kept)?;
     }
-    for (i, term) in terms.iter().enumerate() {
-        let repeats = term.iter().enumerate().any(|(i, c)| term[..i].contains(c));
-        if repeats || term.len() != r.rank(n.input(i)?) {
-            return Err(format!("the equation `{equation}` does not fit its inputs"));
+    let left = left.summed(r, n, &|c| result.contains(c))?;
+    ordered(r, n.path, &left.value, &left.axes, &result)
+}
+
+/// The letters of each factor's axes and of the result's.
+type Terms = (Vec<Vec<char>>, Vec<char>);
+
+/// With letters of their own for the axes that `...` stands for.
+fn terms(r: &Reader, n: &Node<'_>, equation: &str) -> Result<Terms, String> {
+    let (left, right) = equation.split_once("->").ok_or("names no result")?;
+    let left: Vec<&str> = left.split(',').collect();
+    if left.len() != n.inputs.len() {
+        return Err("has not a term for each input".into());
+    }
+    // Control characters are no letters of an equation; the last axis has the same one in every term.
+    let more = |count: usize| (0..count as u32).rev().filter_map(char::from_u32).collect::<Vec<char>>();
+    let (mut terms, mut most) = (Vec::new(), 0);
+    for (i, term) in left.iter().enumerate() {
+        let rank = r.rank(n.input(i)?);
+        let axes: Vec<char> = match term.split_once("...") {
+            None => term.chars().collect(),
+            Some((before, after)) => {
+                let count = rank.checked_sub(before.len() + after.len()).ok_or("does not fit its inputs")?;
+                most = most.max(count);
+                before.chars().chain(more(count)).chain(after.chars()).collect()
+            }
+        };
+        let repeats = axes.iter().enumerate().any(|(i, c)| axes[..i].contains(c));
+        if repeats || axes.len() != rank {
+            return Err("does not fit its inputs, or takes a diagonal".into());
         }
+        terms.push(axes);
     }
-    if result.iter().any(|c| !terms.iter().any(|t| t.contains(c))) {
-        return Err(format!("the equation `{equation}` makes axes out of nothing"));
+    let result: Vec<char> = match right.split_once("...") {
+        None => right.chars().collect(),
+        Some((before, after)) => before.chars().chain(more(most)).chain(after.chars()).collect(),
+    };
+    let repeats = result.iter().enumerate().any(|(i, c)| result[..i].contains(c));
+    if repeats || result.iter().any(|c| !terms.iter().any(|t| t.contains(c))) {
+        return Err("makes axes out of nothing".into());
     }
-    let (a, ta) = summed(r, n, 0, &terms, &result)?;
-    if terms.len() == 1 {
-        return ordered(r, n.path, &a, &ta, &result);
+    Ok((terms, result))
+}
+
+/// A value and the letters of its axes.
+struct Factor {
+    value: Val,
+    axes: Vec<char>,
+}
+
+impl Factor {
+    /// Without the axes that nobody needs.
+    fn summed(self, r: &mut Reader, n: &Node<'_>, is_kept: &dyn Fn(&char) -> bool) -> Result<Self, String> {
+        let axes: Vec<usize> = (0..self.axes.len()).filter(|&k| !is_kept(&self.axes[k])).collect();
+        if axes.is_empty() {
+            return Ok(self);
+        }
+        let op = Op::Reduce { function: headstart_graph::Reduction::Sum, axes, keep_dims: false };
+        let value = r.apply(&n.part("sum"), op, &[&self.value])?;
+        Ok(Factor { value, axes: self.axes.into_iter().filter(|c| is_kept(c)).collect() })
     }
-    let (b, tb) = summed(r, n, 1, &terms, &result)?;
+
+    /// The sizes of some of its axes.
+    fn sizes(&self, r: &Reader, of: &[char]) -> Vec<Dim> {
+        let dims = r.dims(&self.value);
+        of.iter().filter_map(|c| self.axes.iter().position(|x| x == c).map(|i| dims[i].clone())).collect()
+    }
+}
+
+/// Two factors as matrices: the axes of both that are kept are a batch, those that are not the inner axis.
+fn product(
+    r: &mut Reader,
+    n: &Node<'_>,
+    a: Factor,
+    b: Factor,
+    is_kept: &dyn Fn(&char) -> bool,
+) -> Result<Factor, String> {
+    let (of_a, of_b) = (a.axes.clone(), b.axes.clone());
+    let a = a.summed(r, n, &|c| is_kept(c) || of_b.contains(c))?;
+    let b = b.summed(r, n, &|c| is_kept(c) || of_a.contains(c))?;
     let group =
         |keep: &dyn Fn(&char) -> bool, of: &[char]| of.iter().copied().filter(keep).collect::<Vec<char>>();
-    let batch = group(&|c| tb.contains(c) && result.contains(c), &ta);
-    let inner = group(&|c| tb.contains(c) && !result.contains(c), &ta);
-    let (rows, cols) = (group(&|c| !tb.contains(c), &ta), group(&|c| !ta.contains(c), &tb));
-    let sizes = |r: &Reader, v: &Val, t: &[char], of: &[char]| -> Vec<Dim> {
-        let dims = r.dims(v);
-        of.iter().filter_map(|c| t.iter().position(|x| x == c).map(|i| dims[i].clone())).collect()
-    };
-    let (nb, nr, nc) = (sizes(r, &a, &ta, &batch), sizes(r, &a, &ta, &rows), sizes(r, &b, &tb, &cols));
-    let inner_dims = sizes(r, &a, &ta, &inner);
+    let batch = group(&|c| b.axes.contains(c) && is_kept(c), &a.axes);
+    let inner = group(&|c| b.axes.contains(c) && !is_kept(c), &a.axes);
+    let rows = group(&|c| !b.axes.contains(c), &a.axes);
+    let cols = group(&|c| !a.axes.contains(c), &b.axes);
+    let (nb, nr, nc) = (a.sizes(r, &batch), a.sizes(r, &rows), b.sizes(r, &cols));
+    let ni = a.sizes(r, &inner);
     let product = |dims: &[Dim]| -> Result<Dim, String> {
         let e = dims.iter().try_fold(Expr::number(1), |n, d| n.mul(&Expr::from(d)));
         e.and_then(|e| e.to_dim()).ok_or_else(|| "the sizes are too large".into())
     };
-    let (br, bi, bc) = (product(&nr)?, product(&inner_dims)?, product(&nc)?);
-    let a = ordered(r, &n.part("left"), &a, &ta, &[&batch[..], &rows, &inner].concat())?;
-    let b = ordered(r, &n.part("right"), &b, &tb, &[&batch[..], &inner, &cols].concat())?;
-    let shape_a = [nb.clone(), vec![br, bi.clone()]].concat();
-    let shape_b = [nb.clone(), vec![bi, bc]].concat();
-    let a = r.apply(&n.part("left.matrix"), Op::Reshape { shape: shape_a }, &[&a])?;
-    let b = r.apply(&n.part("right.matrix"), Op::Reshape { shape: shape_b }, &[&b])?;
-    let y = r.apply(&n.part("product"), Op::MatMul, &[&a, &b])?;
-    let y = r.apply(&n.part("axes"), Op::Reshape { shape: [nb, nr, nc].concat() }, &[&y])?;
-    ordered(r, n.path, &y, &[&batch[..], &rows, &cols].concat(), &result)
-}
-
-/// A term without the axes that only it has and the result lacks.
-fn summed(
-    r: &mut Reader,
-    n: &Node<'_>,
-    i: usize,
-    terms: &[Vec<char>],
-    result: &[char],
-) -> Result<(Val, Vec<char>), String> {
-    let term = &terms[i];
-    let elsewhere =
-        |c: &char| result.contains(c) || terms.iter().enumerate().any(|(j, t)| j != i && t.contains(c));
-    let axes: Vec<usize> = (0..term.len()).filter(|&k| !elsewhere(&term[k])).collect();
-    let x = n.input(i)?.clone();
-    if axes.is_empty() {
-        return Ok((x, term.clone()));
-    }
-    let op = Op::Reduce { function: headstart_graph::Reduction::Sum, axes, keep_dims: false };
-    let y = r.apply(&n.part("sum"), op, &[&x])?;
-    Ok((y, term.iter().copied().filter(|c| elsewhere(c)).collect()))
+    let (br, bi, bc) = (product(&nr)?, product(&ni)?, product(&nc)?);
+    let left = ordered(r, &n.part("left"), &a.value, &a.axes, &[&batch[..], &rows, &inner].concat())?;
+    let right = ordered(r, &n.part("right"), &b.value, &b.axes, &[&batch[..], &inner, &cols].concat())?;
+    let shape = [nb.clone(), vec![br, bi.clone()]].concat();
+    let left = r.apply(&n.part("left.matrix"), Op::Reshape { shape }, &[&left])?;
+    let shape = [nb.clone(), vec![bi, bc]].concat();
+    let right = r.apply(&n.part("right.matrix"), Op::Reshape { shape }, &[&right])?;
+    let y = r.apply(&n.part("product"), Op::MatMul, &[&left, &right])?;
+    let value = r.apply(&n.part("axes"), Op::Reshape { shape: [nb, nr, nc].concat() }, &[&y])?;
+    Ok(Factor { value, axes: [batch, rows, cols].concat() })
 }
 
 fn ordered(r: &mut Reader, path: &str, x: &Val, have: &[char], want: &[char]) -> Result<Val, String> {

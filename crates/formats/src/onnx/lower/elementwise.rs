@@ -24,6 +24,7 @@ pub(super) fn lower(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
             r.apply(n.path, Op::Gelu { tanh }, &[n.input(0)?])
         }
         "Swish" => swish(r, n),
+        "IsInf" => is_inf(r, n),
         "Add" => r.apply(n.path, Op::Add, &[n.input(0)?, n.input(1)?]),
         "Mul" => r.apply(n.path, Op::Mul, &[n.input(0)?, n.input(1)?]),
         "Pow" => pow(r, n),
@@ -32,6 +33,11 @@ pub(super) fn lower(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         "Softmax" | "LogSoftmax" => softmax(r, n),
         "Dropout" => dropout(r, n),
         "Where" => r.apply(n.path, Op::Where, &[n.input(0)?, n.input(1)?, n.input(2)?]),
+        "Shrink" => shrink(r, n),
+        "SwiGLU" => {
+            let gate = swish(r, n)?;
+            r.apply(&n.part("gated"), Op::Mul, &[&gate, n.input(1)?])
+        }
         "Cast" => {
             let to = kind(n.int("to", 0) as i32)?;
             r.apply(n.path, Op::Cast { to }, &[n.input(0)?])
@@ -81,7 +87,6 @@ fn unary(n: &Node<'_>) -> Option<Unary> {
         "Ceil" => Unary::Ceil,
         "Round" => Unary::Round,
         "IsNaN" => Unary::IsNan,
-        "IsInf" => Unary::IsInf,
         "Softplus" => Unary::Softplus,
         "Softsign" => Unary::Softsign,
         "Mish" => Unary::Mish,
@@ -103,9 +108,9 @@ fn binary(n: &Node<'_>) -> Option<Binary> {
         "Mod" if n.flag("fmod", false) => Binary::Fmod,
         "Mod" => Binary::Mod,
         "PRelu" => Binary::PRelu,
-        "And" => Binary::And,
-        "Or" => Binary::Or,
-        "Xor" => Binary::Xor,
+        "And" | "BitwiseAnd" => Binary::And,
+        "Or" | "BitwiseOr" => Binary::Or,
+        "Xor" | "BitwiseXor" => Binary::Xor,
         "Equal" => Binary::Equal,
         "Less" => Binary::Less,
         "LessOrEqual" => Binary::LessOrEqual,
@@ -130,7 +135,32 @@ fn pow(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
             Err("the exponent has more axes than the base".into())
         };
     }
-    r.apply(n.path, Op::Binary { function: Binary::Pow }, &[base, exponent])
+    // The result is of the base's kind.
+    let (kind, of) = (r.kind(base), r.kind(exponent));
+    if kind == of {
+        return r.apply(n.path, Op::Binary { function: Binary::Pow }, &[base, exponent]);
+    }
+    let float = Op::Cast { to: ElementKind::Float };
+    let base = r.apply(&n.part("base"), float.clone(), &[base])?;
+    let exponent = r.apply(&n.part("exponent"), float, &[exponent])?;
+    let y = r.apply(&n.part("power"), Op::Binary { function: Binary::Pow }, &[&base, &exponent])?;
+    r.apply(n.path, Op::Cast { to: kind }, &[&y])
+}
+
+/// Of one sign alone, where the other is not asked for.
+fn is_inf(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let asked = (n.flag("detect_negative", true), n.flag("detect_positive", true));
+    let op = Op::Unary { function: Unary::IsInf };
+    let function = match asked {
+        (true, true) => return r.apply(n.path, op, &[x]),
+        (false, true) => Binary::Greater,
+        (true, false) => Binary::Less,
+        (false, false) => return Err("it detects infinities of no sign".into()),
+    };
+    let both = r.apply(&n.part("both"), op, &[x])?;
+    let signed = r.apply(&n.part("signed"), Op::Binary { function }, &[x, &scalar(0.0)])?;
+    r.apply(n.path, Op::Binary { function: Binary::And }, &[&both, &signed])
 }
 
 fn swish(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
@@ -141,6 +171,21 @@ fn swish(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let inner = r.times(&n.part("alpha"), x, alpha)?;
     let gate = r.apply(&n.part("sigmoid"), Op::Sigmoid, &[&inner])?;
     r.apply(n.path, Op::Mul, &[x, &gate])
+}
+
+/// `x + bias` below `−lambd`, `x − bias` above `lambd`, 0 between.
+fn shrink(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let (bias, edge) = (n.float("bias", 0.0), n.float("lambd", 0.5));
+    let mut y = scalar(0.0);
+    for (name, function, at, by) in
+        [("below", Binary::Less, -edge, bias), ("above", Binary::Greater, edge, -bias)]
+    {
+        let is_there = r.apply(&n.part(&format!("is_{name}")), Op::Binary { function }, &[x, &scalar(at)])?;
+        let moved = r.plus(&n.part(name), x, by)?;
+        y = r.apply(&n.part(&format!("or_{name}")), Op::Where, &[&is_there, &moved, &y])?;
+    }
+    Ok(y)
 }
 
 /// Functions of any number of values.
@@ -171,6 +216,7 @@ fn clip(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let (min, max) = (bound(r, 1, "min", f64::NEG_INFINITY), bound(r, 2, "max", f64::INFINITY));
     let is_int =
         [1, 2].iter().any(|&i| matches!(n.optional(i), Some(Val::Known(k, _)) if k.exprs().is_some()));
+    let is_int = is_int || r.kind(x) == ElementKind::Int;
     if let (Some(min), Some(max), false) = (min, max, is_int) {
         return r.apply(n.path, Op::Clip { min, max }, &[x]);
     }

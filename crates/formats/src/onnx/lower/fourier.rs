@@ -1,4 +1,4 @@
-//! `DFT`: a discrete Fourier transform as two products with matrices of cosines and sines, `y_k = Σ_j x_j·e^(∓2πi·jk/n)`.
+//! `DFT` and `STFT`: a discrete Fourier transform as two products with matrices of cosines and sines, `y_k = Σ_j x_j·e^(∓2πi·jk/n)`.
 //!
 //! Quadratic in the length, which in networks is a sequence's or a window's.
 
@@ -34,6 +34,9 @@ pub(super) fn dft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         }
     }
     let inverse = n.flag("inverse", false);
+    if inverse && n.flag("onesided", false) {
+        return Err("the inverse of one side is not read".into());
+    }
     let [cosines, sines] = waves(r, n, &length, n.flag("onesided", false))?;
     let mut perm: Vec<usize> = (0..last).filter(|&a| a != axis).collect();
     perm.push(axis);
@@ -60,20 +63,17 @@ pub(super) fn dft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         let sum = r.node(&n.part("imaginary.cosines"), Op::MatMul, &[imaginary, cosines])?;
         im = r.node(&n.part("im"), Op::Add, &[im, sum])?;
     }
-    let mut parts = Vec::new();
-    for (id, name) in [(re, "re"), (im, "im")] {
-        let turned = r.node(&n.part(&format!("{name}.back")), Op::Transpose { perm: back.clone() }, &[id])?;
-        let mut shape = r.dims(&Val::Value(turned));
-        shape.push(Dim::Fixed(1));
-        parts.push(r.node(&n.part(&format!("{name}.column")), Op::Reshape { shape }, &[turned])?);
-    }
+    let mut turned = |id: ValueId, name: &str| {
+        r.node(&n.part(&format!("{name}.back")), Op::Transpose { perm: back.clone() }, &[id])
+    };
+    let parts = [turned(re, "re")?, turned(im, "im")?];
     let path = if inverse { n.part("sum") } else { n.path.to_string() };
-    let both = r.node(&path, Op::Concat { axis: last }, &parts)?;
+    let whole = both(r, n, &path, parts)?;
     if !inverse {
-        return Ok(Val::Value(both));
+        return Ok(whole);
     }
-    let count = count(r, n, &length)?;
-    r.node(n.path, Op::Binary { function: Binary::Div }, &[both, count]).map(Val::Value)
+    let count = Val::Value(count(r, n, &length)?);
+    r.apply(n.path, Op::Binary { function: Binary::Div }, &[&whole, &count])
 }
 
 /// Cosines and sines of `2π·jk/n`, `[n, n]`, or `[n, n/2 + 1]` where the other half is its mirror.
@@ -107,4 +107,64 @@ fn waves(r: &mut Reader, n: &Node<'_>, length: &Dim, is_half: bool) -> Result<[V
 fn count(r: &mut Reader, n: &Node<'_>, length: &Dim) -> Result<ValueId, String> {
     let whole = r.signed_sizes(&[Expr::from(length)], true)?;
     r.node(&n.part("length"), Op::Cast { to: ElementKind::Float }, &[whole])
+}
+
+/// `STFT`: windows of a real signal `[batch, length]` or `[batch, length, 1]`, each transformed, to `[batch, windows, n, 2]`.
+pub(super) fn stft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let dims = r.dims(x);
+    if !matches!(dims.as_slice(), [_, _] | [_, _, Dim::Fixed(1)]) {
+        return Err("its signal is not real, or has not two axes".into());
+    }
+    let single = |r: &Reader, val: &Val| {
+        let numbers = r.numbers(val)?;
+        let number = numbers.first().and_then(|&n| i64::try_from(n).ok()).filter(|&n| n > 0);
+        number.ok_or_else(|| "a length or step is not positive".to_string())
+    };
+    let step = single(r, n.input(1)?)?;
+    let length = match (n.optional(3), n.optional(2)) {
+        (Some(length), _) => single(r, length)?,
+        (None, Some(window)) => match r.dims(window).as_slice() {
+            [Dim::Fixed(n)] => *n as i64,
+            _ => return Err("its window must have a known length".into()),
+        },
+        (None, None) => return Err("it has neither a window nor a length".into()),
+    };
+    let too_long = "its signal depends on too many symbols, or is shorter than a window";
+    let count =
+        Expr::from(&dims[1]).sub(&Expr::number(length)).and_then(|e| e.floor_div(&Expr::number(step)));
+    let count = count.and_then(|e| e.add(&Expr::number(1))).and_then(|e| e.to_dim()).ok_or(too_long)?;
+    // Positions of every window: where it begins, plus where each of its samples lies.
+    let line = |r: &mut Reader, name: &str, length: &Dim, step: i64, shape: Vec<Dim>| {
+        let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step };
+        let range = r.node(&n.part(name), range, &[])?;
+        r.node(&n.part(&format!("{name}.line")), Op::Reshape { shape }, &[range])
+    };
+    let whole = Dim::Fixed(usize::try_from(length).map_err(|_| "its window is too long")?);
+    let begins = line(r, "begins", &count, step, vec![count.clone(), Dim::Fixed(1)])?;
+    let samples = line(r, "samples", &whole, 1, vec![Dim::Fixed(1), whole.clone()])?;
+    let at = Val::Value(r.node(&n.part("at"), Op::Add, &[begins, samples])?);
+    let flat = r.apply(&n.part("signal"), Op::Reshape { shape: dims[..2].to_vec() }, &[x])?;
+    let mut frames = r.apply(&n.part("frames"), Op::Gather { axis: 1 }, &[&flat, &at])?;
+    if let Some(window) = n.optional(2) {
+        frames = r.apply(&n.part("windowed"), Op::Mul, &[&frames, window])?;
+    }
+    let [cosines, sines] = waves(r, n, &whole, n.flag("onesided", true))?;
+    let frames = r.value(&frames)?;
+    let re = r.node(&n.part("re"), Op::MatMul, &[frames, cosines])?;
+    let im = r.node(&n.part("sines.sum"), Op::MatMul, &[frames, sines])?;
+    let im = r.node(&n.part("im"), Op::Scale { by: -1.0 }, &[im])?;
+    both(r, n, n.path, [re, im])
+}
+
+/// Real and imaginary parts beside each other on a new last axis.
+fn both(r: &mut Reader, n: &Node<'_>, path: &str, parts: [ValueId; 2]) -> Result<Val, String> {
+    let mut columns = Vec::new();
+    for (id, name) in parts.into_iter().zip(["re", "im"]) {
+        let mut shape = r.dims(&Val::Value(id));
+        shape.push(Dim::Fixed(1));
+        columns.push(r.node(&n.part(&format!("{name}.column")), Op::Reshape { shape }, &[id])?);
+    }
+    let axis = r.rank(&Val::Value(columns[0])) - 1;
+    r.node(path, Op::Concat { axis }, &columns).map(Val::Value)
 }

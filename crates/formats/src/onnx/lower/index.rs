@@ -1,6 +1,6 @@
 //! Operators that pick, count, and make values out of nothing.
 
-use headstart_graph::{Binary, Dim, ElementKind, Expr, Literal, Op, Reduction};
+use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Literal, Op, Reduction};
 
 use super::super::known::{Elem, Known};
 use super::super::node::Node;
@@ -47,12 +47,59 @@ pub(super) fn gather_other(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> 
 
 pub(super) fn arg_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
-    if n.flag("select_last_index", false) {
-        return Err("it wants the last of equals".into());
-    }
     let axis = n.axis("axis", 0, r.rank(x))?;
     let op = Op::ArgMax { axis, keep_dims: n.flag("keepdims", true), smallest: n.op == "ArgMin" };
-    r.apply(n.path, op, &[x])
+    if !n.flag("select_last_index", false) {
+        return r.apply(n.path, op, &[x]);
+    }
+    // The last of equals is the first from behind.
+    let length = r.dims(x)[axis].clone();
+    let last = Expr::from(&length).sub(&Expr::number(1)).ok_or("its axis is too long")?;
+    let start = last.to_dim().ok_or("there is no last of no elements")?;
+    let turned = Op::Slice { ranges: vec![AxisRange { axis, start, length, step: -1 }] };
+    let turned = r.apply(&n.part("turned"), turned, &[x])?;
+    let at = r.apply(&n.part("from_behind"), op, &[&turned])?;
+    let last = Val::Known(Known::int(last), None);
+    r.apply(n.path, Op::Binary { function: Binary::Sub }, &[&last, &at])
+}
+
+/// The first of an order along the axis: values, and where they were.
+pub(super) fn top_k(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
+    let x = n.input(0)?;
+    let axis = n.axis("axis", -1, r.rank(x))?;
+    let count = match n.optional(1) {
+        Some(Val::Known(known, _)) => known.exprs().and_then(|e| e.first().and_then(Expr::to_dim)),
+        Some(_) => None,
+        None => usize::try_from(n.int("k", 0)).ok().map(Dim::Fixed),
+    };
+    let length = count.ok_or("how many are wanted is known only to a run")?;
+    let order = Op::ArgSort { axis, descending: n.flag("largest", true) };
+    let order = r.apply(&n.part("order"), order, &[x])?;
+    let first = Op::Slice { ranges: vec![AxisRange { axis, start: Dim::Fixed(0), length, step: 1 }] };
+    let first = r.apply(&n.part("indices"), first, &[&order])?;
+    let values = r.apply(n.path, Op::GatherElements { axis }, &[x, &first])?;
+    Ok(vec![values, first])
+}
+
+/// 1 where the first of the largest lies, 0 elsewhere.  Until opset 13, everything from the axis on was one axis.
+pub(super) fn hard_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let x = n.input(0)?;
+    let shape = r.dims(x);
+    let is_joint = r.opset < 13;
+    let axis = n.axis("axis", if is_joint { 1 } else { -1 }, shape.len())?;
+    let (x, axis) =
+        if is_joint { (super::shape::joined(r, &n.part("rows"), x, axis)?, 1) } else { (x.clone(), axis) };
+    let dims = r.dims(&x);
+    let at = Op::ArgMax { axis, keep_dims: true, smallest: false };
+    let at = r.apply(&n.part("at"), at, &[&x])?;
+    let range = Op::Range { start: Dim::Fixed(0), length: dims[axis].clone(), step: 1 };
+    let range = Val::Value(r.node(&n.part("positions"), range, &[])?);
+    let mut line = vec![Dim::Fixed(1); dims.len()];
+    line[axis] = dims[axis].clone();
+    let line = r.apply(&n.part("line"), Op::Reshape { shape: line }, &[&range])?;
+    let hit = r.apply(&n.part("hit"), Op::Binary { function: Binary::Equal }, &[&at, &line])?;
+    let y = r.apply(&n.part("hard"), Op::Cast { to: ElementKind::Float }, &[&hit])?;
+    r.apply(n.path, Op::Reshape { shape }, &[&y])
 }
 
 pub(super) fn cum_sum(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
@@ -228,6 +275,13 @@ pub(super) fn reduce(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     axes.dedup();
     if rank == 0 {
         return Ok(x.clone());
+    }
+    let is_extreme = matches!(function, Reduction::Max | Reduction::Min);
+    if is_extreme && r.kind(x) == ElementKind::Bool {
+        // Whether any is true, or all are.
+        let x = r.apply(&n.part("int"), Op::Cast { to: ElementKind::Int }, &[x])?;
+        let y = r.apply(&n.part("any"), Op::Reduce { function, axes, keep_dims }, &[&x])?;
+        return r.apply(n.path, Op::Cast { to: ElementKind::Bool }, &[&y]);
     }
     // The mean of an image is a pool, which features are tapped at.
     if function == Reduction::Mean && rank == 4 && axes == [2, 3] && matches!(x, Val::Value(_)) {

@@ -1,12 +1,16 @@
 //! From ONNX operators to ours.  The table is here; each kind has its file.
 
+mod attention;
 mod dense;
 mod elementwise;
 mod fourier;
 mod index;
 mod norm;
+mod pool;
+mod quantised;
 mod recurrent;
 mod resize;
+mod sample;
 mod scatter;
 mod shape;
 mod special;
@@ -20,7 +24,10 @@ pub(super) use elementwise::kind;
 use super::node::Node;
 use super::reader::{Reader, Val};
 
-/// Operators that are read, by name; `If` is read too, where its condition is known.
+/// How reasons end that a number for a size or an input would cure.
+pub(super) const FIX: &str = "fix a size or an input";
+
+/// Operators that are read, by name; `If` is read too.
 pub(super) const SUPPORTED: &[&str] = &[
     "Abs",
     "Acos",
@@ -36,6 +43,9 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Attention",
     "AveragePool",
     "BatchNormalization",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
     "Cast",
     "CastLike",
     "Ceil",
@@ -46,14 +56,17 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Constant",
     "ConstantOfShape",
     "Conv",
+    "ConvInteger",
     "ConvTranspose",
     "Cos",
     "Cosh",
     "CumSum",
     "DFT",
     "DepthToSpace",
+    "DequantizeLinear",
     "Div",
     "Dropout",
+    "DynamicQuantizeLinear",
     "Einsum",
     "Elu",
     "Equal",
@@ -73,9 +86,11 @@ pub(super) const SUPPORTED: &[&str] = &[
     "GlobalMaxPool",
     "Greater",
     "GreaterOrEqual",
+    "GridSample",
     "GroupNormalization",
     "HardSigmoid",
     "HardSwish",
+    "Hardmax",
     "Identity",
     "If",
     "InstanceNormalization",
@@ -90,7 +105,9 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Log",
     "LogSoftmax",
     "LpNormalization",
+    "LpPool",
     "MatMul",
+    "MatMulInteger",
     "Max",
     "MaxPool",
     "Mean",
@@ -106,7 +123,11 @@ pub(super) const SUPPORTED: &[&str] = &[
     "PRelu",
     "Pad",
     "Pow",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
     "RMSNormalization",
+    "RNN",
     "Range",
     "Reciprocal",
     "ReduceL1",
@@ -122,12 +143,15 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Relu",
     "Reshape",
     "Resize",
+    "RotaryEmbedding",
     "Round",
+    "STFT",
     "Scatter",
     "ScatterElements",
     "ScatterND",
     "Selu",
     "Shape",
+    "Shrink",
     "Sigmoid",
     "Sign",
     "SimplifiedLayerNormalization",
@@ -144,11 +168,13 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Squeeze",
     "Sub",
     "Sum",
+    "SwiGLU",
     "Swish",
     "Tan",
     "Tanh",
     "ThresholdedRelu",
     "Tile",
+    "TopK",
     "Transpose",
     "Trilu",
     "Unsqueeze",
@@ -163,22 +189,21 @@ pub(super) fn lower(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     match n.op {
         "Conv" => one(window::conv(r, n)),
         "ConvTranspose" => one(window::conv_transpose(r, n)),
-        "MaxPool" => one(window::max_pool(r, n)),
-        "AveragePool" => one(window::average_pool(r, n)),
+        "MaxPool" => one(pool::max_pool(r, n)),
+        "AveragePool" => one(pool::average_pool(r, n)),
+        "LpPool" => one(pool::lp_pool(r, n)),
         "GlobalAveragePool" | "GlobalMaxPool" => one(window::global_pool(r, n)),
         "LRN" => one(window::lrn(r, n)),
         "MatMul" => one(dense::matmul(r, n, None)),
         "Gemm" => one(dense::gemm(r, n)),
         "Einsum" => one(dense::einsum(r, n)),
-        "Attention" => special::attention(r, n),
+        "Attention" => attention::attention(r, n),
         "BatchNormalization" => one(norm::batch_norm(r, n)),
-        "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
-            one(norm::layer_norm(r, n))
-        }
+        "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => norm::layer_norm(r, n),
         "InstanceNormalization" | "GroupNormalization" => one(norm::group_norm(r, n)),
         "MeanVarianceNormalization" => one(norm::mean_variance(r, n)),
         "LpNormalization" => one(norm::lp(r, n)),
-        "LSTM" | "GRU" => recurrent::recurrent(r, n),
+        "LSTM" | "GRU" | "RNN" => recurrent::recurrent(r, n),
         "Resize" | "Upsample" => one(resize::resize(r, n)),
         "Shape" | "Size" => one(shape::shape(r, n)),
         "Reshape" => one(shape::reshape(r, n)),
@@ -199,6 +224,16 @@ pub(super) fn lower(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
         "ScatterElements" | "Scatter" => one(scatter::scatter_elements(r, n)),
         "Col2Im" => one(scatter::col2im(r, n)),
         "DFT" => one(fourier::dft(r, n)),
+        "STFT" => one(fourier::stft(r, n)),
+        "RotaryEmbedding" => one(attention::rotary(r, n)),
+        "QuantizeLinear" => one(quantised::quantize(r, n)),
+        "DequantizeLinear" => one(quantised::dequantize(r, n)),
+        "DynamicQuantizeLinear" => quantised::quantize_by_run(r, n),
+        "MatMulInteger" | "ConvInteger" => one(quantised::integer_product(r, n)),
+        "QLinearMatMul" | "QLinearConv" => one(quantised::quantised_product(r, n)),
+        "TopK" => index::top_k(r, n),
+        "GridSample" => one(sample::grid_sample(r, n)),
+        "Hardmax" => one(index::hard_max(r, n)),
         "ArgMax" | "ArgMin" => one(index::arg_max(r, n)),
         "CumSum" => one(index::cum_sum(r, n)),
         "Trilu" => one(index::trilu(r, n)),

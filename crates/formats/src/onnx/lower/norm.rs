@@ -4,6 +4,7 @@ use headstart_graph::{Binary, Dim, Op, Reduction, Unary};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
+use super::elementwise::scalar;
 
 pub(super) fn batch_norm(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     if n.flag("training_mode", false) {
@@ -48,8 +49,31 @@ fn round(v: f64) -> f64 {
     (v * 1e6).round() / 1e6
 }
 
-/// Over the last axes; ours where it is the last one alone.
-pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+/// Over the last axes, with the mean and the inverse deviation where somebody reads them.
+pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
+    let mut outputs = vec![normalised_last(r, n)?];
+    if n.op == "LayerNormalization" && (n.wants(1) || n.wants(2)) {
+        let x = n.input(0)?;
+        let rank = r.rank(x);
+        let axes: Vec<usize> = (n.axis("axis", -1, rank)?..rank).collect();
+        let mean = |r: &mut Reader, name: &str, x: &Val| {
+            let op = Op::Reduce { function: Reduction::Mean, axes: axes.clone(), keep_dims: true };
+            r.apply(&n.part(name), op, &[x])
+        };
+        let average = mean(r, "stash.mean", x)?;
+        let centred =
+            r.apply(&n.part("stash.centred"), Op::Binary { function: Binary::Sub }, &[x, &average])?;
+        let square = r.apply(&n.part("stash.square"), Op::Mul, &[&centred, &centred])?;
+        let variance = mean(r, "stash.variance", &square)?;
+        let variance = r.plus(&n.part("stash.eps"), &variance, n.float("epsilon", 1e-5))?;
+        let inverse = Op::Unary { function: Unary::Pow(-0.5) };
+        outputs.extend([average, r.apply(&n.part("stash.inverse"), inverse, &[&variance])?]);
+    }
+    Ok(outputs)
+}
+
+/// Ours where it is the last axis alone.
+fn normalised_last(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let (x, scale, bias) = (n.input(0)?, n.input(1)?, n.optional(2));
     let rank = r.rank(x);
     let axis = n.axis("axis", -1, rank)?;
@@ -157,5 +181,9 @@ pub(super) fn lp(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let axis = n.axis("axis", -1, r.rank(x))?;
     let function = if n.int("p", 2) == 1 { Reduction::L1 } else { Reduction::L2 };
     let norm = r.apply(&n.part("norm"), Op::Reduce { function, axes: vec![axis], keep_dims: true }, &[x])?;
+    // What is 0 throughout stays so.
+    let is_zero =
+        r.apply(&n.part("is_zero"), Op::Binary { function: Binary::Equal }, &[&norm, &scalar(0.0)])?;
+    let norm = r.apply(&n.part("divisor"), Op::Where, &[&is_zero, &scalar(1.0), &norm])?;
     r.apply(n.path, Op::Binary { function: Binary::Div }, &[x, &norm])
 }

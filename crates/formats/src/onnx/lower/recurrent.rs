@@ -5,7 +5,7 @@ use headstart_graph::{AxisRange, Cell, Dim, Direction, Expr, Literal, Op};
 use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
 
-/// `LSTM` and `GRU`: one node that makes all states of all steps, and parts of it for each output.
+/// `LSTM`, `GRU` and `RNN`: one node that makes all states of all steps, and parts of it for each output.
 pub(super) fn recurrent(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let direction = match n.string("direction").unwrap_or("forward") {
         "forward" => Direction::Forward,
@@ -13,22 +13,40 @@ pub(super) fn recurrent(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
         "bidirectional" => Direction::Bidirectional,
         other => return Err(format!("`direction` is {other}")),
     };
+    let activations = n.strings("activations");
     let cell = match n.op {
         "LSTM" => Cell::Lstm,
+        "RNN" => Cell::Rnn { relu: activations.first().is_some_and(|a| a == "Relu") },
         _ => Cell::Gru { linear_before_reset: n.flag("linear_before_reset", false) },
     };
-    let plain = if cell == Cell::Lstm { &["Sigmoid", "Tanh", "Tanh"][..] } else { &["Sigmoid", "Tanh"] };
-    let activations = n.strings("activations");
+    let plain = match cell {
+        Cell::Lstm => &["Sigmoid", "Tanh", "Tanh"][..],
+        Cell::Gru { .. } => &["Sigmoid", "Tanh"],
+        Cell::Rnn { relu: true } => &["Relu"],
+        Cell::Rnn { relu: false } => &["Tanh"],
+    };
     if activations.iter().zip(plain.iter().cycle()).any(|(a, b)| a != b) {
         return Err(format!("its activations are {}", activations.join(", ")));
     }
-    if n.has("clip") || n.flag("input_forget", false) || n.flag("layout", false) || n.optional(7).is_some() {
-        return Err("clip, input_forget, layout and peepholes are not read".into());
+    if n.has("clip") || n.flag("input_forget", false) || n.optional(7).is_some() {
+        return Err("clip, input_forget and peepholes are not read".into());
     }
     if n.optional(4).is_some() {
         return Err("lengths of the sequences of a batch are not read".into());
     }
-    let (x, w, recurrence) = (n.input(0)?, n.input(1)?, n.input(2)?);
+    // The batch may come first: of the input and the states, and of the outputs.
+    let batch_first = n.flag("layout", false);
+    let turn = |r: &mut Reader, name: &str, x: &Val, perm: &[usize]| {
+        if !batch_first {
+            return Ok(x.clone());
+        }
+        if r.rank(x) != perm.len() {
+            return Err(format!("{name} has not {} axes", perm.len()));
+        }
+        r.apply(&n.part(&format!("{name}.turned")), Op::Transpose { perm: perm.to_vec() }, &[x])
+    };
+    let (w, recurrence) = (n.input(1)?, n.input(2)?);
+    let x = &turn(r, "x", n.input(0)?, &[1, 0, 2])?;
     let dims = r.dims(x);
     let hidden = r.dims(recurrence).get(2).and_then(Dim::fixed).ok_or("its hidden size must be known")?;
     let ways = direction.count();
@@ -54,7 +72,7 @@ pub(super) fn recurrent(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
     ];
     for k in 0..cell.states() {
         let state = match n.optional(5 + k) {
-            Some(state) => state.clone(),
+            Some(state) => turn(r, &format!("state{k}"), state, &[1, 0, 2])?,
             None => {
                 zeros(r, vec![Dim::Fixed(ways), batch.clone(), Dim::Fixed(hidden)], &format!("state{k}"))?
             }
@@ -64,7 +82,8 @@ pub(super) fn recurrent(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
     let all = Val::Value(r.node(n.path, Op::Recurrent { cell, direction }, &inputs)?);
     let number = Dim::Fixed;
     let states = |k: usize| AxisRange { axis: 3, start: number(k * hidden), length: number(hidden), step: 1 };
-    let mut outputs = vec![r.apply(&n.part("Y"), Op::Slice { ranges: vec![states(0)] }, &[&all])?];
+    let y = r.apply(&n.part("Y"), Op::Slice { ranges: vec![states(0)] }, &[&all])?;
+    let mut outputs = vec![turn(r, "Y", &y, &[2, 0, 1, 3])?];
     // The state after the last step each way, which for the way back is the first.
     let last =
         Expr::from(&dims[0]).sub(&Expr::number(1)).and_then(|e| e.to_dim()).ok_or("there are no steps")?;
@@ -87,10 +106,11 @@ pub(super) fn recurrent(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
             let shape = vec![number(1), batch.clone(), number(hidden)];
             ends.push(r.apply(&n.part(&format!("{name}.{way}.state")), Op::Reshape { shape }, &[&end])?);
         }
-        outputs.push(match ends.as_slice() {
+        let state = match ends.as_slice() {
             [one] => one.clone(),
             _ => r.apply(&n.part(name), Op::Concat { axis: 0 }, &ends.iter().collect::<Vec<_>>())?,
-        });
+        };
+        outputs.push(turn(r, name, &state, &[1, 0, 2])?);
     }
     Ok(outputs)
 }

@@ -1,4 +1,4 @@
-//! Convolutions and pools.
+//! Convolutions, and means of whole images.
 
 use headstart_graph::{Binary, Dim, Op, PadMode, Padding, Reduction, Unary};
 
@@ -6,16 +6,16 @@ use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
 
 /// The window of a convolution or pool, one number an axis.
-struct Window {
-    stride: Vec<usize>,
-    dilation: Vec<usize>,
+pub(super) struct Window {
+    pub(super) stride: Vec<usize>,
+    pub(super) dilation: Vec<usize>,
     /// `[before, after]`.
-    padding: Vec<[usize; 2]>,
+    pub(super) padding: Vec<[usize; 2]>,
     /// As much as keeps `ceil(size/stride)`, with a size that only a run gives.
-    is_same: bool,
+    pub(super) is_same: bool,
 }
 
-fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window, String> {
+pub(super) fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window, String> {
     let axes = kernel.len();
     let stride = n.sizes("strides", axes, 1)?;
     let dilation = n.sizes("dilations", axes, 1)?;
@@ -36,7 +36,7 @@ fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window,
                 return if auto == "SAME_UPPER" && axes == 2 {
                     Ok(Window { stride, dilation, padding: vec![[0, 0]; axes], is_same: true })
                 } else {
-                    Err("padding to the same size needs a known size; fix it with an option".into())
+                    Err(format!("padding to the same size needs a known size; {}", super::FIX))
                 };
             };
             let along = |i: usize| {
@@ -54,7 +54,7 @@ fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window,
     Ok(Window { stride, dilation, padding, is_same: false })
 }
 
-fn pair(v: &[usize]) -> [usize; 2] {
+pub(super) fn pair(v: &[usize]) -> [usize; 2] {
     [v[0], v[1]]
 }
 
@@ -89,12 +89,9 @@ pub(super) fn conv(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
 
 pub(super) fn conv_transpose(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let (x, weight) = (n.input(0)?, n.input(1)?);
-    if n.has("output_shape") {
-        return Err("its output shape is given instead of its padding".into());
-    }
     let k = kernel(r, weight)?;
-    let w = window(r, n, x, &k)?;
     let output_padding = n.sizes("output_padding", k.len(), 0)?;
+    let w = transposed_window(r, n, x, &k, &output_padding)?;
     let groups = usize::try_from(n.int("group", 1)).map_err(|_| "`group` is negative")?;
     let mut inputs = vec![r.value(x)?, r.value_for(weight, Use::Convolution)?];
     if let Some(bias) = n.optional(2) {
@@ -110,104 +107,47 @@ pub(super) fn conv_transpose(r: &mut Reader, n: &Node<'_>) -> Result<Val, String
     r.node(n.path, op, &inputs).map(Val::Value)
 }
 
-/// A pool over one axis is one over two, of which the first has one position.
-fn as_image(r: &mut Reader, n: &Node<'_>, x: &Val) -> Result<(Val, bool), String> {
-    let d = r.dims(x);
-    match d.len() {
-        3 => {
-            let shape = vec![d[0].clone(), d[1].clone(), Dim::Fixed(1), d[2].clone()];
-            Ok((r.apply(&n.part("image"), Op::Reshape { shape }, &[x])?, true))
+/// The window of a transposed convolution, whose padding may follow from the size of what it makes.
+fn transposed_window(
+    r: &Reader,
+    n: &Node<'_>,
+    x: &Val,
+    kernel: &[usize],
+    more: &[usize],
+) -> Result<Window, String> {
+    let axes = kernel.len();
+    let upper = n.string("auto_pad") != Some("SAME_LOWER");
+    let is_same = n.string("auto_pad").is_some_and(|auto| auto.starts_with("SAME"));
+    if !is_same && !n.has("output_shape") {
+        return window(r, n, x, kernel);
+    }
+    let stride = n.sizes("strides", axes, 1)?;
+    let dilation = n.sizes("dilations", axes, 1)?;
+    let dims = r.dims(x);
+    let sizes = dims.get(2..).unwrap_or_default().iter().map(Dim::fixed).collect::<Option<Vec<usize>>>();
+    let sizes = sizes.filter(|s| s.len() == axes && !s.contains(&0) && !stride.contains(&0));
+    let sizes = sizes.ok_or("its padding follows from a size that must be known")?;
+    let same = || sizes.iter().zip(&stride).map(|(n, s)| n.checked_mul(*s)).collect::<Option<Vec<usize>>>();
+    let wanted = match n.ints("output_shape") {
+        // Batch and channels may be named too.
+        Some(shape) if shape.len() >= axes => {
+            let last = &shape[shape.len() - axes..];
+            last.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<usize>>>()
         }
-        4 => Ok((x.clone(), false)),
-        n => Err(format!("pools over {} axes are not read", n.saturating_sub(2))),
-    }
-}
-
-fn without_rows(r: &mut Reader, n: &Node<'_>, y: Val, is_line: bool) -> Result<Val, String> {
-    if !is_line {
-        return Ok(y);
-    }
-    let d = r.dims(&y);
-    r.apply(&n.part("line"), Op::Reshape { shape: vec![d[0].clone(), d[1].clone(), d[3].clone()] }, &[&y])
-}
-
-/// Kernel and window of a pool over an image.
-fn pool_window(r: &Reader, n: &Node<'_>, x: &Val) -> Result<([usize; 2], Window, bool), String> {
-    let axes = r.rank(x).saturating_sub(2);
-    let mut k = n.sizes("kernel_shape", axes, 0)?;
-    if k.contains(&0) {
-        return Err("`kernel_shape` is missing".into());
-    }
-    let mut w = window(r, n, x, &k)?;
-    if w.dilation.iter().any(|&d| d != 1) {
-        return Err("its window has gaps (dilations)".into());
-    }
-    if w.is_same {
-        return Err("padding to the same size needs a known size; fix it with an option".into());
-    }
-    if axes == 1 {
-        k.insert(0, 1);
-        w.stride.insert(0, 1);
-        w.padding.insert(0, [0, 0]);
-    }
-    if k.len() != 2 {
-        return Err(format!("pools over {axes} axes are not read"));
-    }
-    Ok((pair(&k), w, n.flag("ceil_mode", false)))
-}
-
-/// Whether both sides have the same padding, of at most half a window, as our pools take it.
-fn is_plain(kernel: [usize; 2], w: &Window) -> bool {
-    (0..2).all(|i| w.padding[i][0] == w.padding[i][1] && w.padding[i][0] <= kernel[i] / 2)
-}
-
-fn padded(r: &mut Reader, n: &Node<'_>, x: &Val, w: &Window, value: f64, name: &str) -> Result<Val, String> {
-    let pads = [vec![[0, 0]; 2], w.padding.clone()].concat();
-    r.apply(&n.part(name), Op::Pad { pads, mode: PadMode::Constant(value) }, &[x])
-}
-
-pub(super) fn max_pool(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    let (kernel, w, ceil_mode) = pool_window(r, n, n.input(0)?)?;
-    let (x, is_line) = as_image(r, n, n.input(0)?)?;
-    let mut padding = [w.padding[0][0], w.padding[1][0]];
-    let mut x = x;
-    if !is_plain(kernel, &w) {
-        x = padded(r, n, &x, &w, f64::from(f32::MIN), "pad")?;
-        padding = [0, 0];
-    }
-    let op = Op::MaxPool2d { kernel, stride: pair(&w.stride), padding, ceil_mode };
-    let y = r.apply(n.path, op, &[&x])?;
-    without_rows(r, n, y, is_line)
-}
-
-pub(super) fn average_pool(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    let (kernel, w, ceil_mode) = pool_window(r, n, n.input(0)?)?;
-    let (x, is_line) = as_image(r, n, n.input(0)?)?;
-    let count_include_pad = n.flag("count_include_pad", false);
-    let op = |padding: [usize; 2], count_include_pad| Op::AvgPool2d {
-        kernel,
-        stride: pair(&w.stride),
-        padding,
-        ceil_mode,
-        count_include_pad,
+        Some(_) => None,
+        None => same(),
     };
-    let y = if is_plain(kernel, &w) {
-        r.apply(n.path, op([w.padding[0][0], w.padding[1][0]], count_include_pad), &[&x])?
-    } else {
-        let more = padded(r, n, &x, &w, 0.0, "pad")?;
-        let sum = r.apply(n.path, op([0, 0], true), &[&more])?;
-        if count_include_pad {
-            sum
-        } else {
-            // Divided by the share of each window that is not padding.
-            let zero = r.times(&n.part("zero"), &x, 0.0)?;
-            let one = r.plus(&n.part("one"), &zero, 1.0)?;
-            let inside = padded(r, n, &one, &w, 0.0, "inside")?;
-            let share = r.apply(&n.part("share"), op([0, 0], true), &[&inside])?;
-            r.apply(&n.part("mean"), Op::Binary { function: Binary::Div }, &[&sum, &share])?
-        }
+    let wanted = wanted.ok_or("`output_shape` does not fit its input")?;
+    let along = |i: usize| {
+        let reach = (kernel[i].max(1) - 1).checked_mul(dilation[i])?.checked_add(1 + more[i])?;
+        let whole = (sizes[i] - 1).checked_mul(stride[i])?.checked_add(reach)?;
+        let total = whole.checked_sub(wanted[i])?;
+        let (small, large) = (total / 2, total - total / 2);
+        Some(if upper { [small, large] } else { [large, small] })
     };
-    without_rows(r, n, y, is_line)
+    let padding = (0..axes).map(along).collect::<Option<Vec<_>>>();
+    let padding = padding.ok_or("its output is larger than its window reaches")?;
+    Ok(Window { stride, dilation, padding, is_same: false })
 }
 
 pub(super) fn global_pool(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {

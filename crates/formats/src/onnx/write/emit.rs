@@ -281,6 +281,11 @@ pub(super) fn ints(name: &str, values: &[usize]) -> Attribute {
     Attribute { name: name.into(), kind: attribute_kind::INTS, ints, ..Attribute::default() }
 }
 
+pub(super) fn texts(name: &str, values: &[&str]) -> Attribute {
+    let strings = values.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+    Attribute { name: name.into(), kind: attribute_kind::STRINGS, strings, ..Attribute::default() }
+}
+
 pub(super) fn text(name: &str, value: &str) -> Attribute {
     let s = Bytes::copy_from_slice(value.as_bytes());
     Attribute { name: name.into(), kind: attribute_kind::STRING, s, ..Attribute::default() }

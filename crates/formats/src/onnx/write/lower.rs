@@ -5,11 +5,11 @@ mod tokens;
 
 use headstart_graph::{
     AxisRange, Binary, Cell, Coordinates, Dim, Direction, ElementKind, Expr, Graph, Interpolation, Node, Op,
-    PadMode, Padding, Reduction, Rounding, Unary, disentangled_row,
+    PadMode, Padding, Reduction, Resampling, Rounding, Unary, disentangled_row,
 };
 
 use super::super::proto::Attribute;
-use super::emit::{Emitter, float, int, ints, text};
+use super::emit::{Emitter, float, int, ints, text, texts};
 use layers::{attention, channel_scale, dora_gain, layer_norm, masked_mean};
 
 /// Writes one node and binds its value.
@@ -184,8 +184,15 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
             e.one("Range", n.path, &[&start, &end, &step], Vec::new())
         }
         Op::Unary { function } => unary(e, n, *function)?,
+        // ONNX's own takes floats with the sign of the dividend alone.
+        Op::Binary { function: Binary::Mod } if n.of[0] == ElementKind::Float => {
+            let share = e.one("Div", &n.part("share"), &n.all(), Vec::new());
+            let whole = e.one("Floor", &n.part("whole"), &[&share], Vec::new());
+            let multiple = e.one("Mul", &n.part("multiple"), &[&whole, &n.names[1]], Vec::new());
+            e.one("Sub", n.path, &[n.x(), &multiple], Vec::new())
+        }
         Op::Binary { function } => {
-            let (op, attributes) = binary(*function, n.of[0])?;
+            let (op, attributes) = binary(e.opset, *function, n.of[0])?;
             plain(e, op, attributes)
         }
         Op::Where => plain(e, "Where", Vec::new()),
@@ -224,6 +231,13 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
             let op = if *smallest { "ArgMin" } else { "ArgMax" };
             plain(e, op, vec![int("axis", *axis as i64), int("keepdims", (*keep_dims).into())])
         }
+        Op::ArgSort { axis, descending } => {
+            let size = e.dims(std::slice::from_ref(&n.dims[0][*axis]))?;
+            let [values, order] = ["values", "order"].map(|s| n.part(s));
+            let attributes = vec![int("axis", *axis as i64), int("largest", (*descending).into())];
+            e.push("TopK", n.path, &[n.x(), &size], &[&values, &order], attributes);
+            order
+        }
         Op::CumSum { axis, exclusive, reverse } => {
             let axis = e.int(*axis as i64);
             let attributes = vec![int("exclusive", (*exclusive).into()), int("reverse", (*reverse).into())];
@@ -234,9 +248,7 @@ fn one(e: &mut Emitter, op: &Op, n: &Written<'_>) -> Result<String, String> {
             let k = e.int(*k);
             e.one("Trilu", n.path, &[n.x(), &k], vec![int("upper", (*upper).into())])
         }
-        Op::Resize { axes, sizes, interpolation, coordinates } => {
-            resize(e, n, axes, sizes, *interpolation, *coordinates)?
-        }
+        Op::Resize(to) => resize(e, n, to)?,
         // Written by `node`, which sees who reads them.
         Op::Linear | Op::Recurrent { .. } => unreachable!("these have arms of their own"),
     })
@@ -398,7 +410,7 @@ fn unary(e: &mut Emitter, n: &Written<'_>, function: Unary) -> Result<String, St
         Unary::Atanh => ("Atanh", vec![]),
         Unary::Floor => ("Floor", vec![]),
         Unary::Ceil => ("Ceil", vec![]),
-        Unary::Round => ("Round", vec![]),
+        Unary::Round | Unary::RoundThrough => ("Round", vec![]),
         Unary::IsNan => ("IsNaN", vec![]),
         Unary::IsInf => ("IsInf", vec![]),
         Unary::Softplus => ("Softplus", vec![]),
@@ -427,19 +439,20 @@ fn unary(e: &mut Emitter, n: &Written<'_>, function: Unary) -> Result<String, St
     Ok(e.one(op, n.path, &[n.x()], attributes))
 }
 
-fn binary(function: Binary, kind: ElementKind) -> Result<(&'static str, Vec<Attribute>), String> {
-    if kind == ElementKind::Int && matches!(function, Binary::And | Binary::Or | Binary::Xor) {
-        return Err("functions of bits are not written".into());
+fn binary(opset: i64, function: Binary, kind: ElementKind) -> Result<(&'static str, Vec<Attribute>), String> {
+    let of_bits = kind == ElementKind::Int && matches!(function, Binary::And | Binary::Or | Binary::Xor);
+    if of_bits && opset < 18 {
+        return Err("functions of bits need opset 18".into());
     }
     Ok(match function {
+        Binary::And if of_bits => ("BitwiseAnd", vec![]),
+        Binary::Or if of_bits => ("BitwiseOr", vec![]),
+        Binary::Xor if of_bits => ("BitwiseXor", vec![]),
         Binary::Sub => ("Sub", vec![]),
         Binary::Div => ("Div", vec![]),
         Binary::Pow => ("Pow", vec![]),
         Binary::Min => ("Min", vec![]),
         Binary::Max => ("Max", vec![]),
-        Binary::Mod if kind == ElementKind::Float => {
-            return Err("the remainder of floats is not written".into());
-        }
         Binary::Mod => ("Mod", vec![]),
         Binary::Fmod => ("Mod", vec![int("fmod", 1)]),
         Binary::PRelu => ("PRelu", vec![]),
@@ -454,25 +467,19 @@ fn binary(function: Binary, kind: ElementKind) -> Result<(&'static str, Vec<Attr
     })
 }
 
-fn resize(
-    e: &mut Emitter,
-    n: &Written<'_>,
-    axes: &[usize],
-    sizes: &[Dim],
-    interpolation: Interpolation,
-    coordinates: Coordinates,
-) -> Result<String, String> {
-    let mut all = n.dims[0].clone();
-    axes.iter().zip(sizes).for_each(|(&axis, size)| all[axis] = size.clone());
-    let sizes = e.dims(&all)?;
-    let mode = match coordinates {
+fn resize(e: &mut Emitter, n: &Written<'_>, to: &Resampling) -> Result<String, String> {
+    let mode = match to.coordinates {
         Coordinates::HalfPixel => "half_pixel",
+        Coordinates::HalfPixelSymmetric if e.opset < 19 => {
+            return Err("symmetric half pixels need opset 19".into());
+        }
+        Coordinates::HalfPixelSymmetric => "half_pixel_symmetric",
         Coordinates::PytorchHalfPixel => "pytorch_half_pixel",
         Coordinates::Asymmetric => "asymmetric",
         Coordinates::AlignCorners => "align_corners",
     };
     let mut attributes = vec![text("coordinate_transformation_mode", mode)];
-    match interpolation {
+    match to.interpolation {
         Interpolation::Nearest(rounding) => {
             let rounding = match rounding {
                 Rounding::Floor => "floor",
@@ -485,7 +492,25 @@ fn resize(
         Interpolation::Linear => attributes.push(text("mode", "linear")),
         Interpolation::Cubic(a) => attributes.extend([text("mode", "cubic"), float("cubic_coeff_a", a)]),
     }
-    Ok(e.one("Resize", n.path, &[n.x(), "", "", &sizes], attributes))
+    if to.antialias {
+        if e.opset < 18 {
+            return Err("antialiasing needs opset 18".into());
+        }
+        attributes.push(int("antialias", 1));
+    }
+    if to.exclude_outside {
+        attributes.push(int("exclude_outside", 1));
+    }
+    if to.scales.is_empty() {
+        let mut all = n.dims[0].clone();
+        to.axes.iter().zip(&to.sizes).for_each(|(&axis, size)| all[axis] = size.clone());
+        let sizes = e.dims(&all)?;
+        return Ok(e.one("Resize", n.path, &[n.x(), "", "", &sizes], attributes));
+    }
+    let mut all = vec![1.0; n.rank()];
+    to.axes.iter().zip(&to.scales).for_each(|(&axis, &scale)| all[axis] = scale as f32);
+    let scales = e.floats(&[all.len()], &all);
+    Ok(e.one("Resize", n.path, &[n.x(), "", &scales], attributes))
 }
 
 /// ONNX gives the hidden state of every step, but the cell's of the last one only; more must not be read.
@@ -524,6 +549,11 @@ fn recurrent(
         Cell::Gru { linear_before_reset } => {
             attributes.push(int("linear_before_reset", linear_before_reset.into()));
             "GRU"
+        }
+        Cell::Rnn { relu } => {
+            let function = if relu { "Relu" } else { "Tanh" };
+            attributes.push(texts("activations", &vec![function; direction.count()]));
+            "RNN"
         }
     };
     let mut inputs = n.all();

@@ -67,7 +67,7 @@ pub fn write(graph: &Graph, weights: &Weights, options: &WriteOptions) -> Result
     if !(13..=23).contains(&options.opset) {
         return Err(FormatError::Opset { got: options.opset });
     }
-    let kinds = value_kinds(graph);
+    let kinds = value_kinds(graph)?;
     let mut e = Emitter::new(options.opset);
     let mut inputs = Vec::new();
     for (id, name, spec) in graph.inputs() {
