@@ -113,7 +113,7 @@ pub fn convert(
             "name another file to write: a conversion keeps its source",
         ));
     }
-    let source = model_file::open(&path, &options.source)?;
+    let source = model_file::named(session, from, &path, &options.source)?;
     match format {
         ExportFormat::Safetensors => to_safetensors(source, to),
         ExportFormat::Onnx => to_onnx(source, to, options.opset.unwrap_or(17), session.device()),

@@ -102,7 +102,7 @@ pub struct TensorFacts {
 pub struct ArchitectureFacts {
     /// Its name.
     pub name: String,
-    /// `file` if the file says so, `names` if names and shapes of the tensors are its.
+    /// `file` if the file or the catalogue says so, `names` if names and shapes of the tensors are its.
     pub by: &'static str,
     /// Width of the classifier, where that was recognised.
     pub n_classes: Option<usize>,
@@ -173,7 +173,7 @@ pub struct OnnxFacts {
 /// ```
 pub fn inspect(session: &Session, name: &str, options: &ModelFileOptions) -> Result<Inspection, Error> {
     let path = locate(session, name)?;
-    let file = model_file::open(&path, options)?;
+    let file = model_file::named(session, name, &path, options)?;
     let files = file.files.iter().map(|f| facts(f)).collect::<Result<Vec<_>, _>>()?;
     let stored = tensors(&file);
     let licence = Some(file.card.licence.clone()).filter(|l| !l.is_empty() && l != "unknown");

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::bundled::Bundled;
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
-use crate::source::{build_for, lay, unnamed};
-use crate::{Error, hub_folder};
+use crate::source::{Source, SourceOptions, build_for, lay, unnamed};
+use crate::{Error, Session, hub_folder};
 
 /// What a file or folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,6 +100,24 @@ pub(crate) struct ModelFile {
 /// Opens whatever lies at a path.
 pub(crate) fn open(path: &Path, options: &ModelFileOptions) -> Result<ModelFile, Error> {
     if path.is_dir() { folder(path, options) } else { file(path, options) }
+}
+
+/// Opens what a name stands for, which lies at `path`: the catalogue knows the networks of bare weights that it names.
+pub(crate) fn named(
+    session: &Session,
+    name: &str,
+    path: &Path,
+    options: &ModelFileOptions,
+) -> Result<ModelFile, Error> {
+    let mut file = open(path, options)?;
+    let is_known = !Path::new(name).exists() && catalogue().entry(name).is_ok();
+    if file.network.is_err() && options.arch.is_none() && is_known {
+        let model = Source::open(session, name, &SourceOptions::default())?.model;
+        file.network = Ok((model.graph, model.weights));
+        (file.preprocess, file.tokenizer) = (Some(model.preprocess), model.tokenizer);
+        file.card = model.card;
+    }
+    Ok(file)
 }
 
 fn file(path: &Path, options: &ModelFileOptions) -> Result<ModelFile, Error> {

@@ -1,6 +1,6 @@
 //! `tap`: finds the feature vector of a network, which is what its classifier reads.
 
-use crate::{Graph, GraphBuilder, GraphError, Op, ValueId, ValueKind};
+use crate::{Dim, Graph, GraphBuilder, GraphError, Op, ValueId, ValueKind};
 
 /// Where features are taken from a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub fn tap(graph: &Graph) -> Result<Tap, GraphError> {
         return Ok(Tap { value: o.value });
     }
     let mut at = graph.output();
+    let carries = carries_features(graph);
     loop {
         let Some(node) = graph.producer(at).filter(|n| !n.inputs.is_empty()) else {
             if let Some(tap) = embedding(graph) {
@@ -29,12 +30,13 @@ pub fn tap(graph: &Graph) -> Result<Tap, GraphError> {
             let why = "no linear layer or convolution lies before its output; name a node with --tap".into();
             return Err(GraphError::NoTap { graph: graph.name().into(), why });
         };
-        at = node.inputs[0];
-        if matches!(node.op, Op::Linear | Op::Conv2d { .. }) {
+        let branches: Vec<ValueId> = node.inputs.iter().copied().filter(|id| carries[id.index()]).collect();
+        let is_layer = matches!(node.op, Op::Linear | Op::Conv2d { .. });
+        at = if is_layer { node.inputs[0] } else { branches.first().copied().unwrap_or(node.inputs[0]) };
+        if is_layer {
             break;
         }
-        let is_param = |id: &ValueId| matches!(graph.value(*id).kind, ValueKind::Param(_));
-        if node.inputs[1..].iter().any(|id| !is_param(id)) {
+        if branches.len() > 1 {
             if let Some(tap) = embedding(graph) {
                 return Ok(tap);
             }
@@ -50,6 +52,17 @@ pub fn tap(graph: &Graph) -> Result<Tap, GraphError> {
         at = node.inputs[0];
     }
     Ok(Tap { value: at })
+}
+
+/// By value, whether it depends on an input and is more than one number: what a scale or a zero point is not.
+fn carries_features(graph: &Graph) -> Vec<bool> {
+    let mut depends: Vec<bool> =
+        graph.values().iter().map(|v| matches!(v.kind, ValueKind::Input(_))).collect();
+    for node in graph.nodes() {
+        depends[node.output.index()] = node.inputs.iter().any(|id| depends[id.index()]);
+    }
+    let is_number = |i: usize| graph.values()[i].shape.0.iter().all(|d| *d == Dim::Fixed(1));
+    (0..depends.len()).map(|i| depends[i] && !is_number(i)).collect()
 }
 
 /// The only output, if it is a vector an example, or tokens, of a known width.
@@ -78,5 +91,27 @@ impl Tap {
             _ => self.value,
         };
         Ok((b, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reduction, Unary};
+
+    /// A quantised classifier ends in roundings and in products with scales that a run may give.
+    #[test]
+    fn scales_and_roundings_behind_the_classifier_are_seen_through() -> Result<(), GraphError> {
+        let mut b = GraphBuilder::new("quantised");
+        let x = b.image("image", [3, 4, 4]);
+        let pooled = b.global_avg_pool("pool", x)?;
+        let logits = b.linear("fc", pooled, 5)?;
+        let all = Op::Reduce { function: Reduction::Max, axes: Vec::new(), keep_dims: false };
+        let scale = b.node("scale", all, &[x])?;
+        let scaled = b.node("scaled", Op::Mul, &[scale, logits])?;
+        let rounded = b.node("rounded", Op::Unary { function: Unary::RoundThrough }, &[scaled])?;
+        let graph = b.finish([("y", rounded)])?;
+        assert_eq!(tap(&graph)?.value, pooled);
+        Ok(())
     }
 }
