@@ -19,7 +19,7 @@ fn check(opset: i64) {
     let lines = std::cell::RefCell::new(Vec::new());
     let print = |line: &str| lines.borrow_mut().push(line.to_string());
     let ok = xtask::onnx::check_all(&fixtures(), "", Some((out.path(), opset)), &print);
-    assert!(lines.borrow().len() >= 13, "{} fixtures", lines.borrow().len());
+    assert!(lines.borrow().len() >= 21, "{} fixtures", lines.borrow().len());
     let bad: Vec<String> = lines.into_inner().into_iter().filter(|l| !l.contains("\"ok\":true")).collect();
     assert!(ok.expect("the fixtures are there"), "{bad:#?}");
     onnxruntime_agrees(out.path(), &fixtures());

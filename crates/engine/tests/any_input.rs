@@ -208,3 +208,26 @@ fn no_operator_panics_whatever_kinds_and_shapes_reach_it() {
     assert!(panics.is_empty(), "{} panicked:\n{}", panics.len(), panics.join("\n"));
     assert!(n_run > 2_000 && n_refused > 2_000, "{n_run} ran, {n_refused} were refused");
 }
+
+/// Straight through: the rounded number, and the gradient of the number.
+#[test]
+fn rounding_may_let_gradients_pass() {
+    let norm = |function| {
+        let mut b = GraphBuilder::new("rounded");
+        let spec = InputSpec { dtype: DType::F32, shape: Shape::fixed(&[1, 3]), default: None };
+        let x = b.input("x", spec);
+        let by = b.param("by".into(), &[3], Init::Constant(1.0)).expect("a parameter");
+        let y = b.node("scaled", Op::Mul, &[x, by]).expect("a product");
+        let y = b.node("y", Op::Unary { function }, &[y]).expect("a function");
+        let graph = b.finish([("y", y)]).expect("a graph");
+        let weights = random_weights(&graph, 0).expect("weights");
+        let network = Network::load(graph, &weights, &Device::cpu()).expect("it has its weights");
+        let batch = Batch { inputs: [("x".to_string(), Array::f32(&[1, 3], vec![1.3, -0.5, 2.5]))].into() };
+        assert_eq!(network.infer(&batch).expect("runs").values, Values::F32(vec![1.0, 0.0, 2.0]));
+        let loss = |i: LossInput<'_>| cross_entropy(last_axis_as_rows(i.output()), &[0], i.device);
+        let (_, gradients) = network.gradients(&batch, &|_| true, &loss).expect("a gradient");
+        gradients.norms(network.graph()).expect("norms").first().map_or(0.0, |(_, norm)| *norm)
+    };
+    assert_eq!(norm(Unary::Round), 0.0);
+    assert!(norm(Unary::RoundThrough) > 0.1);
+}

@@ -233,7 +233,7 @@ pub(super) fn arg_sort(x: T, axis: usize, descending: bool, device: &DispatchDev
     let mut at = vec![0i64; count];
     let mut sort = |compare: &dyn Fn(usize, usize) -> Ordering| {
         let mut line: Vec<usize> = Vec::with_capacity(n);
-        for start in (0..count).filter(|i| i / inner.max(1) % n.max(1) == 0) {
+        for start in (0..count).filter(|i| (i / inner.max(1)).is_multiple_of(n.max(1))) {
             line.clear();
             line.extend(0..n);
             let place = |k: usize| start + k * inner;

@@ -85,7 +85,9 @@ def save(name, nodes, inputs, n_outputs=1, opset=17, initialisers=(), output=("y
     ins = [helper.make_tensor_value_info(n, t, shape) for n, t, shape in inputs]
     out = helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])
     graph = helper.make_graph(nodes, name, ins, [out], [numpy_helper.from_array(a, n) for n, a in initialisers])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    domains = sorted({n.domain for n in nodes} - {""})
+    opsets = [helper.make_opsetid("", opset), *[helper.make_opsetid(d, 1) for d in domains]]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     path = os.path.join(HERE, name + ".onnx")
     onnx.save(model, path)
     return path

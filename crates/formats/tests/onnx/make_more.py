@@ -104,6 +104,18 @@ def quantised():
     rq = p.op("QuantizeLinear", rows, f(0.03), u8(120))
     product = p.op("QLinearMatMul", rq, f(0.03), u8(120), held("whole.matrix", rng.integers(0, 255, (20, 3)).astype(np.uint8)), f(0.02), u8(100), f(0.2), u8(127))
     p.keep(p.op("DequantizeLinear", product, f(0.2), u8(127)))
+    # onnxruntime's own operators.
+    ours = lambda op, *inputs, **more: p.keep(p.op("DequantizeLinear", p.op(op, *inputs, domain="com.microsoft", **more), f(0.05), u8(128)))
+    positive = p.op("QuantizeLinear", p.op("Relu", "x"), f(0.02), u8(0))
+    a, b, result = [xq, f(0.03), u8(120)], [positive, f(0.02), u8(0)], [f(0.05), u8(128)]
+    ours("QLinearAdd", *a, *b, *result)
+    ours("QLinearMul", *a, *b, *result)
+    ours("QLinearConcat", *result, *a, *b, axis=1)
+    ours("QLinearGlobalAveragePool", *a, *result)
+    ours("QLinearAveragePool", *a, *result, kernel_shape=[2, 2], strides=[1, 2])
+    ours("QLinearSigmoid", *a, *result)
+    ours("QLinearLeakyRelu", *a, *result, alpha=0.2)
+    ours("QGemm", rq, f(0.03), u8(120), matrix, f(0.01), i8(0), held("whole.bias", rng.integers(-900, 900, 5).astype(np.int32)), *result)
     path = p.save("quantised", [("x", TensorProto.FLOAT, [2, 3, 4, 5])])
     record(path, {"x": rng.normal(size=(2, 3, 4, 5)).astype(np.float32)})
 
@@ -158,7 +170,37 @@ def heads():
     record(path, {"x": rng.normal(size=(2, 4, 5, 8)).astype(np.float32)})
 
 
+def fused():
+    """What onnxruntime makes of transformers."""
+    rng = np.random.default_rng(17)
+    p = Parts()
+    w = lambda *shape: p.weight(rng.normal(size=shape) * 0.4)
+    op = lambda op, *inputs, **more: p.op(op, *inputs, domain="com.microsoft", **more)
+    whole = lambda v: p.const(np.asarray(v, np.int32))
+    mask = whole([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    p.keep(op("Attention", "x", w(12, 36), w(36), mask, num_heads=3))
+    p.keep(op("Attention", "x", w(12, 36), w(36), whole([5, 3]), num_heads=4, scale=0.3))
+    p.keep(op("Attention", "x", w(12, 36), w(36), num_heads=2, unidirectional=1))
+    keys, values = w(2, 7, 12), w(2, 7, 12)
+    padding = whole([[1] * 7, [1] * 4 + [0] * 3])
+    p.keep(op("MultiHeadAttention", "x", keys, values, w(36), padding, num_heads=3))
+    p.keep(op("MultiHeadAttention", "x", keys, values, "", "", w(1, 3, 5, 7), num_heads=3))
+    p.keep(op("BiasGelu", "x", w(12)))
+    p.keep(op("FastGelu", "x", w(12)))
+    p.keep(op("QuickGelu", "x", alpha=1.5))
+    p.keep(op("FusedMatMul", "x", w(2, 4, 12), transB=1, alpha=0.5))
+    for out in op("SkipLayerNormalization", "x", w(2, 5, 12), w(12), w(12), w(12), n=4, epsilon=1e-5)[::3]:
+        p.keep(out)
+    p.keep(op("SkipSimplifiedLayerNormalization", "x", w(2, 5, 12), w(12)))
+    ids, segments = whole(rng.integers(0, 20, (2, 5))), whole(rng.integers(0, 2, (2, 5)))
+    embedded, count = op("EmbedLayerNormalization", ids, segments, w(20, 12), w(9, 12), w(2, 12), w(12), w(12), mask, n=2, epsilon=1e-6)
+    p.keep(p.op("Add", "x", embedded))
+    p.keep(count, cast=True)
+    path = p.save("fused", [("x", TensorProto.FLOAT, [2, 5, 12])])
+    record(path, {"x": rng.normal(size=(2, 5, 12)).astype(np.float32)})
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    for make in [orders, windows, quantised, choices, heads]:
+    for make in [orders, windows, quantised, choices, heads, fused]:
         make()

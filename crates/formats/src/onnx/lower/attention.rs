@@ -20,6 +20,18 @@ const READ: [&str; 9] = [
     "softmax_precision",
 ];
 
+/// What attention is told besides its inputs.
+pub(super) struct How {
+    /// Heads of queries, and of keys and values, where they lie joined.
+    pub(super) heads: [i64; 2],
+    /// Multiplies the scores; one over the root of a head's width where it is `None`.
+    pub(super) scale: Option<f64>,
+    /// Scores lie within ± this; 0 leaves them.
+    pub(super) softcap: f64,
+    /// How far before and behind itself a query sees.
+    pub(super) window: [Option<i64>; 2],
+}
+
 /// Queries `[batch, heads, sequence, width]`, or `[batch, sequence, heads·width]`; keys and values alike.
 pub(super) fn attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     if let Some(other) = n.attributes.iter().find(|a| !READ.contains(&a.name.as_str())) {
@@ -28,13 +40,40 @@ pub(super) fn attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
     if n.optional(6).is_some() {
         return Err("lengths of the keys of a batch (nonpad_kv_seqlen) are not read".into());
     }
+    let bound = |name: &str| Some(n.int(name, -1)).filter(|w| *w >= 0);
+    // Whoever sees no key behind sees none in the window's right part either.
+    let right = n.flag("is_causal", false).then_some(0).or(bound("right_window_size"));
+    let how = How {
+        heads: [n.int("q_num_heads", 0), n.int("kv_num_heads", 0)],
+        scale: n.has("scale").then(|| n.float("scale", 1.0)),
+        softcap: n.float("softcap", 0.0),
+        window: [bound("left_window_size"), right],
+    };
+    let made = scored(r, n, &how)?;
+    let stage = usize::try_from(n.int("qk_matmul_output_mode", 0)).ok();
+    let stage = stage.and_then(|i| made.stages.get(i).cloned());
+    let stage = stage.ok_or("`qk_matmul_output_mode` is not one of 0 to 3")?;
+    let [k, v] = made.present;
+    Ok(vec![made.y, k, v, stage])
+}
+
+/// What attention makes, and what it makes on the way.
+pub(super) struct Scored {
+    pub(super) y: Val,
+    /// Keys and values, those of earlier steps before them.
+    present: [Val; 2],
+    /// Scores, within their bounds, with the mask, as probabilities.
+    stages: [Val; 4],
+}
+
+/// Of `q, k, v, mask?, earlier keys?, earlier values?`.
+pub(super) fn scored(r: &mut Reader, n: &Node<'_>, how: &How) -> Result<Scored, String> {
     let rank = r.rank(n.input(0)?);
     if !(3..=4).contains(&rank) || r.rank(n.input(1)?) != rank || r.rank(n.input(2)?) != rank {
         return Err("queries, keys and values must all have three axes, or four".into());
     }
-    let q = heads(r, n, 0, "q", n.int("q_num_heads", 0))?;
-    let (mut k, mut v) =
-        (heads(r, n, 1, "k", n.int("kv_num_heads", 0))?, heads(r, n, 2, "v", n.int("kv_num_heads", 0))?);
+    let q = heads(r, n, 0, "q", how.heads[0])?;
+    let (mut k, mut v) = (heads(r, n, 1, "k", how.heads[1])?, heads(r, n, 2, "v", how.heads[1])?);
     let mut before = Dim::Fixed(0);
     if let (Some(keys), Some(values)) = (n.optional(4), n.optional(5)) {
         before = r.dims(keys).get(2).cloned().ok_or("keys of earlier steps must have four axes")?;
@@ -48,25 +87,21 @@ pub(super) fn attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
 
     let d = r.dims(&q);
     let width = d[3].fixed().ok_or("the width of a head must be known")?;
-    let scale = if n.has("scale") { n.float("scale", 1.0) } else { 1.0 / (width as f64).sqrt() };
+    let scale = how.scale.unwrap_or_else(|| 1.0 / (width as f64).sqrt());
     let kt = r.apply(&n.part("k.turned"), Op::Transpose { perm: vec![0, 1, 3, 2] }, &[&k])?;
     let scaled = r.times(&n.part("q.scaled"), &q, scale)?;
-    let mut stages = vec![r.apply(&n.part("scores"), Op::MatMul, &[&scaled, &kt])?];
-    stages.push(capped(r, n, &stages[0])?);
-    let (biased, allowed) = masked(r, n, &stages[1], &r.dims(&k)[2].clone(), &before)?;
+    let scores = r.apply(&n.part("scores"), Op::MatMul, &[&scaled, &kt])?;
+    let bounded = capped(r, n, &scores, how.softcap)?;
+    let (biased, allowed) = masked(r, n, &bounded, how, &r.dims(&k)[2].clone(), &before)?;
     let mut weights = r.apply(&n.part("softmax"), Op::Softmax { axis: 3 }, &[&biased])?;
     if let Some(allowed) = allowed {
         // A query that may see nothing gets nothing.
         weights = r.apply(&n.part("guarded"), Op::Where, &[&allowed, &weights, &scalar(0.0)])?;
     }
-    stages.extend([biased, weights]);
     let path = if rank == 4 { n.path.to_string() } else { n.part("mixed") };
-    let mixed = r.apply(&path, Op::MatMul, &[&stages[3], &v])?;
-    let stage = usize::try_from(n.int("qk_matmul_output_mode", 0)).ok().and_then(|i| stages.get(i).cloned());
-    let stage = stage.ok_or("`qk_matmul_output_mode` is not one of 0 to 3")?;
+    let mixed = r.apply(&path, Op::MatMul, &[&weights, &v])?;
     let y = if rank == 4 { mixed } else { joined(r, n, &mixed)? };
-    let [k, v] = present;
-    Ok(vec![y, k, v, stage])
+    Ok(Scored { y, present, stages: [scores, bounded, biased, weights] })
 }
 
 /// Heads as an axis.
@@ -114,8 +149,7 @@ fn shared(r: &mut Reader, n: &Node<'_>, x: &Val, q: &Val, name: &str) -> Result<
 }
 
 /// Scores within ±`softcap`.
-fn capped(r: &mut Reader, n: &Node<'_>, scores: &Val) -> Result<Val, String> {
-    let cap = n.float("softcap", 0.0);
+fn capped(r: &mut Reader, n: &Node<'_>, scores: &Val, cap: f64) -> Result<Val, String> {
     if cap == 0.0 {
         return Ok(scores.clone());
     }
@@ -129,12 +163,12 @@ fn masked(
     r: &mut Reader,
     n: &Node<'_>,
     scores: &Val,
+    how: &How,
     keys: &Dim,
     before: &Dim,
 ) -> Result<(Val, Option<Val>), String> {
-    let mut allowed = near(r, n, &r.dims(scores)[2].clone(), keys, before)?;
-    let window = n.int("left_window_size", -1) >= 0 || n.int("right_window_size", -1) >= 0;
-    let mut may_be_blind = window;
+    let mut allowed = near(r, n, how.window, &r.dims(scores)[2].clone(), keys, before)?;
+    let mut may_be_blind = how.window[0].is_some();
     let mut y = scores.clone();
     if let Some(mask) = n.optional(3) {
         let is_bool = r.kind(mask) == ElementKind::Bool;
@@ -173,15 +207,11 @@ fn lengthened(r: &mut Reader, n: &Node<'_>, mask: &Val, keys: &Dim, with: f64) -
 fn near(
     r: &mut Reader,
     n: &Node<'_>,
+    [left, right]: [Option<i64>; 2],
     queries: &Dim,
     keys: &Dim,
     before: &Dim,
 ) -> Result<Option<Val>, String> {
-    let causal = n.flag("is_causal", false).then_some(0);
-    let right = Some(n.int("right_window_size", -1)).filter(|w| *w >= 0);
-    // Whoever sees no key behind sees none in the window's right part either.
-    let right = causal.or(right);
-    let left = Some(n.int("left_window_size", -1)).filter(|w| *w >= 0);
     if left.is_none() && right.is_none() {
         return Ok(None);
     }

@@ -118,7 +118,7 @@ pub(super) fn stft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     }
     let single = |r: &Reader, val: &Val| {
         let numbers = r.numbers(val)?;
-        let number = numbers.first().and_then(|&n| i64::try_from(n).ok()).filter(|&n| n > 0);
+        let number = numbers.first().copied().filter(|&n| n > 0);
         number.ok_or_else(|| "a length or step is not positive".to_string())
     };
     let step = single(r, n.input(1)?)?;

@@ -51,7 +51,7 @@ fn round(v: f64) -> f64 {
 
 /// Over the last axes, with the mean and the inverse deviation where somebody reads them.
 pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
-    let mut outputs = vec![normalised_last(r, n)?];
+    let mut outputs = vec![layer_norm_of(r, n, n.float("epsilon", 1e-5))?];
     if n.op == "LayerNormalization" && (n.wants(1) || n.wants(2)) {
         let x = n.input(0)?;
         let rank = r.rank(x);
@@ -73,11 +73,10 @@ pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, Strin
 }
 
 /// Ours where it is the last axis alone.
-fn normalised_last(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+pub(super) fn layer_norm_of(r: &mut Reader, n: &Node<'_>, eps: f64) -> Result<Val, String> {
     let (x, scale, bias) = (n.input(0)?, n.input(1)?, n.optional(2));
     let rank = r.rank(x);
     let axis = n.axis("axis", -1, rank)?;
-    let eps = n.float("epsilon", 1e-5);
     let is_rms = n.op != "LayerNormalization";
     if !is_rms
         && axis + 1 == rank

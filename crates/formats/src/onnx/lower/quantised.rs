@@ -238,34 +238,93 @@ fn plain_product(r: &mut Reader, n: &Node<'_>, path: &str, x: Val, w: Val) -> Re
     super::dense::matmul(r, &n.with(path, "MatMul", vec![Some(x), Some(w)]), None)
 }
 
+/// A quantised input, its scale and its zero point from position `at` on, as floats.
+fn factor(r: &mut Reader, n: &Node<'_>, at: usize, axis: i64, name: &str) -> Result<Val, String> {
+    let path = n.part(name);
+    let part = n.with(&path, "DequantizeLinear", (at..at + 3).map(|i| n.optional(i).cloned()).collect());
+    let rank = r.rank(part.input(0)?);
+    let axis = if rank == 0 { 0 } else { super::super::node::front(axis, rank)? };
+    real(r, &part, axis)
+}
+
+/// Floats as whole numbers again, by the scale at a position and the zero point behind it.
+fn requantised(r: &mut Reader, n: &Node<'_>, y: &Val, scale_at: usize) -> Result<Val, String> {
+    let rank = r.rank(y);
+    let scale = along(r, n, scale_at, "y.scale", rank, 0)?.ok_or("its scale is missing")?;
+    let zero = along(r, n, scale_at + 1, "zero", rank, 0)?;
+    rounded(r, n, y, &scale, zero.as_ref(), range(n, scale_at + 1)?)
+}
+
 /// `QLinearMatMul` and `QLinearConv`: `x, scale, zero, w, scale, zero, y's scale, y's zero, bias?`.
 pub(super) fn quantised_product(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
-    let factor = |r: &mut Reader, at: usize, axis: i64, name: &str| -> Result<Val, String> {
-        let path = n.part(name);
-        let part = n.with(&path, "DequantizeLinear", (at..at + 3).map(|i| n.optional(i).cloned()).collect());
-        let axis = super::super::node::front(axis, r.rank(part.input(0)?))?;
-        real(r, &part, axis)
-    };
     let is_matrix = n.op == "QLinearMatMul";
-    let x = factor(r, 0, if is_matrix { -2 } else { 0 }, "x")?;
-    let w = factor(r, 3, if is_matrix { -1 } else { 0 }, "w")?;
+    let x = factor(r, n, 0, if is_matrix { -2 } else { 0 }, "x")?;
+    let w = factor(r, n, 3, if is_matrix { -1 } else { 0 }, "w")?;
     let path = n.part("product");
-    let product = plain_product(r, n, &path, x, w)?;
-    let rank = r.rank(&product);
-    let scale = along(r, n, 6, "y.scale", rank, 0)?.ok_or("its scale is missing")?;
-    let product = match n.optional(8) {
-        None => product,
-        // Of whole numbers, in units of both factors' scales.
-        Some(bias) => {
-            let bias = floats(r, &n.part("bias.float"), bias)?;
-            let unit = r.apply(&n.part("unit"), Op::Mul, &[n.input(1)?, n.input(4)?])?;
-            let bias = r.apply(&n.part("bias"), Op::Mul, &[&bias, &unit])?;
-            let mut shape = vec![Dim::Fixed(1); rank];
-            shape[1] = r.dims(&bias)[0].clone();
-            let bias = r.apply(&n.part("bias.line"), Op::Reshape { shape }, &[&bias])?;
-            r.apply(&n.part("biased"), Op::Add, &[&product, &bias])?
+    let mut y = plain_product(r, n, &path, x, w)?;
+    if let Some(bias) = n.optional(8) {
+        let mut shape = vec![Dim::Fixed(1); r.rank(&y)];
+        *shape.get_mut(1).ok_or("its result has no channels")? =
+            r.dims(bias).first().cloned().ok_or("its bias is one number")?;
+        let bias = in_units(r, n, bias)?;
+        let bias = r.apply(&n.part("bias.line"), Op::Reshape { shape }, &[&bias])?;
+        y = r.apply(&n.part("biased"), Op::Add, &[&y, &bias])?;
+    }
+    requantised(r, n, &y, 6)
+}
+
+/// A bias of whole numbers, in units of both factors' scales.
+fn in_units(r: &mut Reader, n: &Node<'_>, bias: &Val) -> Result<Val, String> {
+    let bias = floats(r, &n.part("bias.float"), bias)?;
+    let unit = r.apply(&n.part("unit"), Op::Mul, &[n.input(1)?, n.input(4)?])?;
+    r.apply(&n.part("bias"), Op::Mul, &[&bias, &unit])
+}
+
+/// onnxruntime's operators of quantised values: the same of floats between.
+pub(super) fn quantised_other(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
+    let path = n.part("floats");
+    let y = match n.op {
+        "QLinearAdd" | "QLinearMul" => {
+            let (a, b) = (factor(r, n, 0, 0, "a")?, factor(r, n, 3, 0, "b")?);
+            let op = if n.op == "QLinearAdd" { Op::Add } else { Op::Mul };
+            let y = r.apply(&path, op, &[&a, &b])?;
+            return requantised(r, n, &y, 6);
         }
+        "QGemm" => {
+            let turned = n.flag("transB", false);
+            let (a, b) = (factor(r, n, 0, 0, "a")?, factor(r, n, 3, if turned { 0 } else { 1 }, "b")?);
+            let mut y = super::dense::gemm(r, &n.with(&path, "Gemm", vec![Some(a), Some(b)]))?;
+            if let Some(bias) = n.optional(6) {
+                let bias = in_units(r, n, bias)?;
+                let bias = r.times(&n.part("bias.alpha"), &bias, n.float("alpha", 1.0))?;
+                y = r.apply(&n.part("biased"), Op::Add, &[&y, &bias])?;
+            }
+            return if n.optional(7).is_some() { requantised(r, n, &y, 7) } else { Ok(y) };
+        }
+        "QLinearConcat" => {
+            let parts = (2..n.inputs.len()).step_by(3);
+            let parts = parts.map(|at| factor(r, n, at, 0, &format!("part{at}")).map(Some));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?;
+            let y = super::shape::concat(r, &n.with(&path, "Concat", parts))?;
+            return requantised(r, n, &y, 0);
+        }
+        "QLinearGlobalAveragePool" | "QLinearAveragePool" if n.flag("channels_last", false) => {
+            return Err("its channels are last".into());
+        }
+        "QLinearGlobalAveragePool" => {
+            let x = factor(r, n, 0, 0, "x")?;
+            super::window::global_pool(r, &n.with(&path, "GlobalAveragePool", vec![Some(x)]))?
+        }
+        "QLinearAveragePool" => {
+            let x = factor(r, n, 0, 0, "x")?;
+            super::pool::average_pool(r, &n.with(&path, "AveragePool", vec![Some(x)]))?
+        }
+        "QLinearSigmoid" | "QLinearLeakyRelu" => {
+            let x = factor(r, n, 0, 0, "x")?;
+            let op = n.op.strip_prefix("QLinear").unwrap_or(n.op);
+            super::elementwise::lower(r, &n.with(&path, op, vec![Some(x)]))?
+        }
+        other => return Err(format!("`{other}` is not read")),
     };
-    let zero = along(r, n, 7, "zero", rank, 0)?;
-    rounded(r, n, &product, &scale, zero.as_ref(), range(n, 7)?)
+    requantised(r, n, &y, 3)
 }
