@@ -1,7 +1,7 @@
 //! `Attention` (since opset 23): `softmax(scale·q·kᵀ + mask)·v`, of several heads that may share keys and values, with those of
 //! earlier steps before them.
 
-use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Op, PadMode};
+use headstart_graph::{Binary, Dim, ElementKind, Expr, Op, PadMode};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Val};
@@ -215,13 +215,8 @@ fn near(
     if left.is_none() && right.is_none() {
         return Ok(None);
     }
-    let mut line = |name: &str, start: &Dim, length: &Dim, shape: Vec<Dim>| -> Result<Val, String> {
-        let range = Op::Range { start: start.clone(), length: length.clone(), step: 1 };
-        let range = r.node(&n.part(name), range, &[])?;
-        r.node(&n.part(&format!("{name}.line")), Op::Reshape { shape }, &[range]).map(Val::Value)
-    };
-    let at = line("queries", before, queries, vec![queries.clone(), Dim::Fixed(1)])?;
-    let key = line("keys", &Dim::Fixed(0), keys, vec![Dim::Fixed(1), keys.clone()])?;
+    let at = r.counted(&n.part("queries"), [before, queries], 1, 0, 2)?;
+    let key = r.counted(&n.part("keys"), [&Dim::Fixed(0), keys], 1, 1, 2)?;
     let mut allowed: Option<Val> = None;
     for (name, by, function) in
         [("right", right, Binary::LessOrEqual), ("left", left.map(|w| -w), Binary::GreaterOrEqual)]
@@ -277,8 +272,7 @@ pub(super) fn rotary(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let (cosines, sines) = (angle(1, "cosines")?, angle(2, "sines")?);
     let is_interleaved = n.flag("interleaved", false);
     let mut part = |name: &str, start: usize, length: usize, step: i64| {
-        let range = AxisRange { axis: 3, start: Dim::Fixed(start), length: Dim::Fixed(length), step };
-        r.apply(&n.part(name), Op::Slice { ranges: vec![range] }, &[&x])
+        r.stretch(&n.part(name), &x, 3, [start, length].map(Dim::Fixed), step)
     };
     let half = turned / 2;
     let first = part("first", 0, half, if is_interleaved { 2 } else { 1 })?;

@@ -216,17 +216,3 @@ fn ordered(r: &mut Reader, path: &str, x: &Val, have: &[char], want: &[char]) ->
     let perm = perm.filter(|p| p.len() == have.len()).ok_or("the equation loses an axis")?;
     r.apply(path, Op::Transpose { perm }, &[x])
 }
-
-impl Reader {
-    /// A value times a number.
-    pub(in super::super) fn times(&mut self, path: &str, x: &Val, by: f64) -> Result<Val, String> {
-        let by = Val::Known(super::super::known::Known::float(by), None);
-        self.apply(path, Op::Mul, &[x, &by])
-    }
-
-    /// A value plus a number.
-    pub(in super::super) fn plus(&mut self, path: &str, x: &Val, by: f64) -> Result<Val, String> {
-        let by = Val::Known(super::super::known::Known::float(by), None);
-        self.apply(path, Op::Add, &[x, &by])
-    }
-}

@@ -2,7 +2,7 @@
 //!
 //! Quadratic in the length, which in networks is a sequence's or a window's.
 
-use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Op, Unary, ValueId};
+use headstart_graph::{Binary, Dim, ElementKind, Expr, Op, Unary, ValueId};
 
 use super::super::node::{Node, front};
 use super::super::reader::{Reader, Val};
@@ -78,18 +78,16 @@ pub(super) fn dft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
 
 /// Cosines and sines of `2π·jk/n`, `[n, n]`, or `[n, n/2 + 1]` where the other half is its mirror.
 fn waves(r: &mut Reader, n: &Node<'_>, length: &Dim, is_half: bool) -> Result<[ValueId; 2], String> {
-    let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step: 1 };
-    let range = r.node(&n.part("positions"), range, &[])?;
-    let line = |r: &mut Reader, name: &str, shape| r.node(&n.part(name), Op::Reshape { shape }, &[range]);
-    let column = line(r, "positions.column", vec![length.clone(), Dim::Fixed(1)])?;
-    let mut row = line(r, "positions.row", vec![Dim::Fixed(1), length.clone()])?;
+    let zero = Dim::Fixed(0);
+    let column = r.counted(&n.part("positions.column"), [&zero, length], 1, 0, 2)?;
+    let mut row = r.counted(&n.part("positions.row"), [&zero, length], 1, 1, 2)?;
     if is_half {
         let half = Expr::from(length).floor_div(&Expr::number(2)).and_then(|e| e.add(&Expr::number(1)));
         let half = half.and_then(|e| e.to_dim()).ok_or("its length depends on too many symbols")?;
-        let range = AxisRange { axis: 1, start: Dim::Fixed(0), length: half, step: 1 };
-        row = r.node(&n.part("positions.half"), Op::Slice { ranges: vec![range] }, &[row])?;
+        row = r.stretch(&n.part("positions.half"), &row, 1, [zero, half], 1)?;
     }
-    let turns = r.node(&n.part("turns"), Op::Mul, &[column, row])?;
+    let turns = r.apply(&n.part("turns"), Op::Mul, &[&column, &row])?;
+    let turns = r.value(&turns)?;
     // Whole turns say nothing, and floats would round them.
     let whole = r.signed_sizes(&[Expr::from(length)], true)?;
     let turns = r.node(&n.part("turns.rest"), Op::Binary { function: Binary::Mod }, &[turns, whole])?;
@@ -135,15 +133,11 @@ pub(super) fn stft(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         Expr::from(&dims[1]).sub(&Expr::number(length)).and_then(|e| e.floor_div(&Expr::number(step)));
     let count = count.and_then(|e| e.add(&Expr::number(1))).and_then(|e| e.to_dim()).ok_or(too_long)?;
     // Positions of every window: where it begins, plus where each of its samples lies.
-    let line = |r: &mut Reader, name: &str, length: &Dim, step: i64, shape: Vec<Dim>| {
-        let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step };
-        let range = r.node(&n.part(name), range, &[])?;
-        r.node(&n.part(&format!("{name}.line")), Op::Reshape { shape }, &[range])
-    };
-    let whole = Dim::Fixed(usize::try_from(length).map_err(|_| "its window is too long")?);
-    let begins = line(r, "begins", &count, step, vec![count.clone(), Dim::Fixed(1)])?;
-    let samples = line(r, "samples", &whole, 1, vec![Dim::Fixed(1), whole.clone()])?;
-    let at = Val::Value(r.node(&n.part("at"), Op::Add, &[begins, samples])?);
+    let (zero, whole) = (Dim::Fixed(0), usize::try_from(length).map_err(|_| "its window is too long")?);
+    let whole = Dim::Fixed(whole);
+    let begins = r.counted(&n.part("begins"), [&zero, &count], step, 0, 2)?;
+    let samples = r.counted(&n.part("samples"), [&zero, &whole], 1, 1, 2)?;
+    let at = r.apply(&n.part("at"), Op::Add, &[&begins, &samples])?;
     let flat = r.apply(&n.part("signal"), Op::Reshape { shape: dims[..2].to_vec() }, &[x])?;
     let mut frames = r.apply(&n.part("frames"), Op::Gather { axis: 1 }, &[&flat, &at])?;
     if let Some(window) = n.optional(2) {

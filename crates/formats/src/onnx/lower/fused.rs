@@ -1,6 +1,6 @@
 //! What onnxruntime makes of transformers when it optimises a file (`com.microsoft`): several operators in one.
 
-use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Op, Reduction};
+use headstart_graph::{Binary, Dim, ElementKind, Expr, Op, Reduction};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
@@ -87,10 +87,7 @@ pub(super) fn embed_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, Strin
     let positions = match n.optional(8) {
         Some(at) => look_up(n.input(3)?, at, "positions")?,
         None => {
-            let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step: 1 };
-            let range = r.node(&n.part("positions.range"), range, &[])?;
-            let line = Op::Reshape { shape: vec![Dim::Fixed(1), length.clone()] };
-            let line = Val::Value(r.node(&n.part("positions.line"), line, &[range])?);
+            let line = r.counted(&n.part("positions.line"), [&Dim::Fixed(0), length], 1, 1, 2)?;
             let table = Val::Value(r.value_for(n.input(3)?, Use::Other)?);
             r.apply(&n.part("positions"), Op::Embedding, &[&table, &line])?
         }
@@ -143,8 +140,8 @@ pub(super) fn self_attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, S
     let mut start = 0;
     let mut parts = Vec::new();
     for (name, length) in ["q", "k", "v"].into_iter().zip(widths) {
-        let range = AxisRange { axis, start: Dim::Fixed(start), length: Dim::Fixed(length), step: 1 };
-        parts.push(r.apply(&n.part(&format!("{name}.part")), Op::Slice { ranges: vec![range] }, &[&all])?);
+        let part = n.part(&format!("{name}.part"));
+        parts.push(r.stretch(&part, &all, axis, [start, length].map(Dim::Fixed), 1)?);
         start += length;
     }
     of_heads(r, n, &parts, n.optional(3), n.optional(5)).map(|y| vec![y])
@@ -164,9 +161,8 @@ pub(super) fn cross_attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, 
         let mut start = 0;
         for (x, name) in parts.iter_mut().zip(["q", "k", "v"]) {
             let length = r.dims(x).last().and_then(Dim::fixed).ok_or("its width must be known")?;
-            let range = AxisRange { axis: 0, start: Dim::Fixed(start), length: Dim::Fixed(length), step: 1 };
-            let part =
-                r.apply(&n.part(&format!("{name}.bias")), Op::Slice { ranges: vec![range] }, &[&bias])?;
+            let part = n.part(&format!("{name}.bias"));
+            let part = r.stretch(&part, &bias, 0, [start, length].map(Dim::Fixed), 1)?;
             *x = r.apply(&n.part(&format!("{name}.biased")), Op::Add, &[x, &part])?;
             start += length;
         }
@@ -206,10 +202,7 @@ fn seen(r: &mut Reader, n: &Node<'_>, mask: &Val, keys: &Dim) -> Result<Val, Str
     let d = r.dims(mask);
     let is_seen = match d.as_slice() {
         [batch] => {
-            let range = Op::Range { start: Dim::Fixed(0), length: keys.clone(), step: 1 };
-            let range = r.node(&n.part("mask.positions"), range, &[])?;
-            let shape = vec![Dim::Fixed(1), keys.clone()];
-            let range = Val::Value(r.node(&n.part("mask.line"), Op::Reshape { shape }, &[range])?);
+            let range = r.counted(&n.part("mask.positions"), [&Dim::Fixed(0), keys], 1, 1, 2)?;
             let shape = vec![batch.clone(), Dim::Fixed(1)];
             let count = r.apply(&n.part("mask.count"), Op::Reshape { shape }, &[mask])?;
             r.apply(&n.part("mask.seen"), Op::Binary { function: Binary::Less }, &[&range, &count])?

@@ -1,6 +1,6 @@
 //! Operators that pick, count, and make values out of nothing.
 
-use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Literal, Op, Reduction};
+use headstart_graph::{Binary, Dim, ElementKind, Expr, Literal, Op, Reduction};
 
 use super::super::known::{Elem, Known};
 use super::super::node::Node;
@@ -56,8 +56,7 @@ pub(super) fn arg_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let length = r.dims(x)[axis].clone();
     let last = Expr::from(&length).sub(&Expr::number(1)).ok_or("its axis is too long")?;
     let start = last.to_dim().ok_or("there is no last of no elements")?;
-    let turned = Op::Slice { ranges: vec![AxisRange { axis, start, length, step: -1 }] };
-    let turned = r.apply(&n.part("turned"), turned, &[x])?;
+    let turned = r.stretch(&n.part("turned"), x, axis, [start, length], -1)?;
     let at = r.apply(&n.part("from_behind"), op, &[&turned])?;
     let last = Val::Known(Known::int(last), None);
     r.apply(n.path, Op::Binary { function: Binary::Sub }, &[&last, &at])
@@ -75,8 +74,7 @@ pub(super) fn top_k(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let length = count.ok_or("how many are wanted is known only to a run")?;
     let order = Op::ArgSort { axis, descending: n.flag("largest", true) };
     let order = r.apply(&n.part("order"), order, &[x])?;
-    let first = Op::Slice { ranges: vec![AxisRange { axis, start: Dim::Fixed(0), length, step: 1 }] };
-    let first = r.apply(&n.part("indices"), first, &[&order])?;
+    let first = r.stretch(&n.part("indices"), &order, axis, [Dim::Fixed(0), length], 1)?;
     let values = r.apply(n.path, Op::GatherElements { axis }, &[x, &first])?;
     Ok(vec![values, first])
 }
@@ -92,11 +90,7 @@ pub(super) fn hard_max(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let dims = r.dims(&x);
     let at = Op::ArgMax { axis, keep_dims: true, smallest: false };
     let at = r.apply(&n.part("at"), at, &[&x])?;
-    let range = Op::Range { start: Dim::Fixed(0), length: dims[axis].clone(), step: 1 };
-    let range = Val::Value(r.node(&n.part("positions"), range, &[])?);
-    let mut line = vec![Dim::Fixed(1); dims.len()];
-    line[axis] = dims[axis].clone();
-    let line = r.apply(&n.part("line"), Op::Reshape { shape: line }, &[&range])?;
+    let line = r.counted(&n.part("positions"), [&Dim::Fixed(0), &dims[axis]], 1, axis, dims.len())?;
     let hit = r.apply(&n.part("hit"), Op::Binary { function: Binary::Equal }, &[&at, &line])?;
     let y = r.apply(&n.part("hard"), Op::Cast { to: ElementKind::Float }, &[&hit])?;
     r.apply(n.path, Op::Reshape { shape }, &[&y])

@@ -7,6 +7,7 @@ mod fourier;
 mod fused;
 mod index;
 mod norm;
+mod parts;
 mod pool;
 mod quantised;
 mod recurrent;

@@ -38,13 +38,9 @@ pub(super) fn scatter_elements(r: &mut Reader, n: &Node<'_>) -> Result<Val, Stri
         let at = if i == axis {
             indices.clone()
         } else {
-            let range = Op::Range { start: Dim::Fixed(0), length: length.clone(), step: 1 };
-            let range = r.node(&n.part(&format!("axis{i}")), range, &[])?;
-            let mut line = vec![Dim::Fixed(1); rank];
-            line[i] = length.clone();
-            let line = r.node(&n.part(&format!("axis{i}.line")), Op::Reshape { shape: line }, &[range])?;
+            let line = r.counted(&n.part(&format!("axis{i}")), [&Dim::Fixed(0), length], 1, i, rank)?;
             let all = Op::Expand { shape: shape.clone() };
-            Val::Value(r.node(&n.part(&format!("axis{i}.all")), all, &[line])?)
+            r.apply(&n.part(&format!("axis{i}.all")), all, &[&line])?
         };
         let column = Op::Reshape { shape: whole.clone() };
         let at = r.apply(&n.part(&format!("axis{i}.column")), column, &[&at])?;
