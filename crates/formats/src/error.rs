@@ -107,9 +107,6 @@ impl FormatError {
             FormatError::NotWeights { found, .. } if found.contains("web page") => {
                 "fetch the file again: a login or error page was saved in its place".into()
             }
-            FormatError::NotWeights { found, .. } if found.contains("TorchScript") => {
-                "save its weights with `torch.save(torch.jit.load(path).state_dict(), out)`".into()
-            }
             FormatError::NoTensors { .. } => {
                 "save the weights alone with `torch.save(model.state_dict(), path)`".into()
             }

@@ -217,7 +217,14 @@ fn archives_that_lie() {
     refused(&zip_of(&[("a/data.pkl", &pickle)]), "storage `0`, which the file does not have");
     refused(&zip_of(&[("a/data.pkl", &pickle), ("b/data.pkl", &pickle)]), "more than one data.pkl");
     refused(&zip_of(&[("a/data.pkl", &pickle), ("a/byteorder", b"big")]), "big-endian");
-    refused(&zip_of(&[("a/data.pkl", &pickle), ("a/constants.pkl", b"")]), "TorchScript");
+    // A network that is its own parameters, and one that is its own part.
+    let whole = |part: &str| {
+        let head = [&b"\x80\x02cnet\nNet\nq\x00)\x81q\x01}("[..], &text("_parameters")].concat();
+        let rest = [&text("_buffers")[..], b"}", &text("_modules"), part.as_bytes(), b"ub."].concat();
+        [head, if part == "}" { b"h\x01".to_vec() } else { b"}".to_vec() }, rest].concat()
+    };
+    refused(&torch(&whole("}")), "a pickled net.Net");
+    refused(&torch(&whole("}X\x01\0\0\0wh\x01s")), "nesting");
     refused(&zip_of(&[("x.npy", b"")]), "NumPy");
     refused(&zip_of(&[]), "without data.pkl");
 

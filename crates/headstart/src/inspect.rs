@@ -190,7 +190,7 @@ pub fn inspect(session: &Session, name: &str, options: &ModelFileOptions) -> Res
         tensors: Vec::new(),
         architecture: architecture(&file),
         graph: file.network.as_ref().ok().map(|(graph, _)| graph_facts(graph)),
-        no_graph: file.network.as_ref().err().map(ToString::to_string),
+        no_graph: file.network.as_ref().err().map(with_hint),
         onnx: file.onnx.map(|o| OnnxFacts {
             ir_version: o.ir_version,
             opsets: o.opsets.into_iter().collect(),
@@ -232,6 +232,10 @@ impl Inspection {
         group.n_bytes = group.n_bytes.saturating_add(bytes);
         self.tensors.push(tensor);
     }
+}
+
+fn with_hint(error: &Error) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
 }
 
 fn declared(input: OnnxValue) -> (String, String, String) {

@@ -1,5 +1,6 @@
 //! The zip archive that `torch.save` writes since PyTorch 1.6:
-//! `NAME/data.pkl`, `NAME/byteorder`, `NAME/data/0`, `NAME/data/1`, …, all stored without compression.
+//! `NAME/data.pkl`, `NAME/byteorder`, `NAME/data/0`, `NAME/data/1`, …, all stored without compression; that of TorchScript has the
+//! same and its code, compressed, which nobody reads here.
 //!
 //! Nothing is ever extracted to a path, so what the entries are called cannot do harm.
 
@@ -25,17 +26,17 @@ pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<(Bytes, Storages), Form
     let mut storages = Storages::new();
     for (name, data) in entries {
         match name.strip_prefix(&root) {
-            Some("data.pkl") => pickle = Some(data),
-            Some("byteorder") if data.trim_ascii() != b"little" => {
+            Some("data.pkl") => pickle = Some(stored(path, &name, data)?),
+            Some("byteorder") if data.as_ref().is_some_and(|d| d.trim_ascii() != b"little") => {
                 let what = format!(
                     "its numbers are {}-endian; load and save it again on a little-endian machine",
-                    brief(&String::from_utf8_lossy(&data))
+                    brief(&String::from_utf8_lossy(&data.unwrap_or_default()))
                 );
                 return Err(malformed(path, what));
             }
             Some(rest) => {
                 if let Some(key) = rest.strip_prefix("data/") {
-                    storages.insert(key.into(), data);
+                    storages.insert(key.into(), stored(path, &name, data)?);
                 }
             }
             None => {}
@@ -52,11 +53,23 @@ pub(super) fn entry(path: &Path, bytes: &Bytes, name: &str) -> Result<Option<Byt
     if !has {
         return Ok(None);
     }
-    Ok(entries(path, bytes)?.into_iter().find(|(n, _)| n == name).map(|(_, data)| data))
+    let found = entries(path, bytes)?.into_iter().find(|(n, _)| n == name);
+    found.map(|(name, data)| stored(path, &name, data)).transpose()
 }
 
-/// All entries with their bytes, after making sure that none lies about itself.
-fn entries(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>, FormatError> {
+/// The bytes of an entry that is needed.
+fn stored(path: &Path, name: &str, data: Option<Bytes>) -> Result<Bytes, FormatError> {
+    data.ok_or_else(|| {
+        let why = "is compressed, which torch.save never does; save the file again with PyTorch";
+        malformed(path, format!("zip entry `{}` {why}", brief(name)))
+    })
+}
+
+/// An entry's name, and its bytes unless they are compressed.
+type Entry = (String, Option<Bytes>);
+
+/// All entries, after making sure that none lies about itself.
+fn entries(path: &Path, bytes: &Bytes) -> Result<Vec<Entry>, FormatError> {
     let zip_error = |e: zip::result::ZipError| malformed(path, format!("zip archive: {e}"));
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(zip_error)?;
     if zip.len() > N_ENTRIES_MAX {
@@ -78,9 +91,8 @@ fn entries(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>, FormatErr
             return Err(lie("is encrypted".into()));
         }
         if entry.compression() != CompressionMethod::Stored {
-            return Err(lie(
-                "is compressed, which torch.save never does; save the file again with PyTorch".into()
-            ));
+            entries.push((name, None));
+            continue;
         }
         let (size, stored) = (entry.size(), entry.compressed_size());
         if size != stored {
@@ -92,20 +104,19 @@ fn entries(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>, FormatErr
         let (Some(start), Some(end)) = (start, end) else {
             return Err(lie(format!("claims {size} bytes, more than the file has")));
         };
-        entries.push((name.clone(), bytes.slice(start..end)));
+        entries.push((name.clone(), Some(bytes.slice(start..end))));
     }
     Ok(entries)
 }
 
 /// The folder that the pickle lies in, with its slash; or what the archive is instead.
-fn root(path: &Path, entries: &[(String, Bytes)]) -> Result<String, FormatError> {
+fn root(path: &Path, entries: &[Entry]) -> Result<String, FormatError> {
     let names = || entries.iter().map(|(name, _)| name.as_str());
     let roots: Vec<&str> = names()
         .filter_map(|n| n.strip_suffix("data.pkl"))
         .filter(|root| root.is_empty() || root.ends_with('/'))
         .collect();
     let found = match roots[..] {
-        [root] if names().any(|n| n.strip_prefix(root) == Some("constants.pkl")) => "a TorchScript archive",
         [root] => return Ok(root.into()),
         [] if names().any(|n| n.ends_with(".npy")) => "a NumPy archive",
         [] if names().any(|n| n.ends_with(".weights.h5")) => "a Keras archive",

@@ -92,6 +92,14 @@ pub(super) fn find(
 
 type Entries = Vec<(Id, Id)>;
 
+/// A network that was saved whole.
+enum Module {
+    /// Attributes of a TorchScript object.
+    Script(Entries),
+    /// Parameters, buffers and inner networks of an `nn.Module`.
+    Pickled([Id; 3]),
+}
+
 struct Finder<'p, 'a> {
     path: &'p Path,
     pickle: &'p Pickle<'a>,
@@ -111,17 +119,23 @@ impl Finder<'_, '_> {
             return Err(self.nothing(top));
         }
         let mut chosen = String::new();
+        let mut is_module = self.is_module(top);
         for _ in 0..DEPTH_MAX {
+            // A network's parts are not wrappers around it, whatever they are called.
+            if is_module {
+                break;
+            }
             let Some(name) = self.wrapper(&entries)? else { break };
             let (rest, inner): (Entries, Entries) =
                 entries.into_iter().partition(|&(k, _)| self.pickle.str(k) != Some(name.as_str()));
             self.ignore(&chosen, &rest);
             let (_, value) = *inner.last().expect("the wrapper is one of the entries");
             entries = self.entries(value)?.unwrap_or_default();
+            is_module = self.is_module(value);
             chosen = join(&chosen, &name);
         }
         let (training, entries): (Entries, Entries) =
-            entries.into_iter().partition(|&(k, _)| self.is_training(k));
+            entries.into_iter().partition(|&(k, _)| !is_module && self.is_training(k));
         self.ignore(&chosen, &training);
         if !self.any_tensor(&entries, 0)? {
             return Err(self.nothing(top));
@@ -198,8 +212,16 @@ impl Finder<'_, '_> {
         })
     }
 
-    /// The entries of a dictionary, whichever of Python's kinds; none if it is something else.
+    /// The entries of a dictionary, or the parts of a network that was saved whole; none if it is something else.
     fn entries(&mut self, id: Id) -> Result<Option<Entries>, FormatError> {
+        match self.module(id) {
+            Some(module) => self.module_entries(module).map(Some),
+            None => self.dictionary(id),
+        }
+    }
+
+    /// The entries of a dictionary, whichever of Python's kinds.
+    fn dictionary(&mut self, id: Id) -> Result<Option<Entries>, FormatError> {
         let entries = match self.pickle.get(id) {
             Object::Dict(items) => items.clone(),
             Object::Call(call) => match self.pickle.global(call.function) {
@@ -214,6 +236,44 @@ impl Finder<'_, '_> {
         };
         self.visit(entries.len(), 0)?;
         Ok(Some(entries))
+    }
+
+    /// What a network that was saved whole holds: TorchScript's attributes, or the dictionaries of a pickled `nn.Module`.
+    fn module(&self, id: Id) -> Option<Module> {
+        let Object::Call(call) = self.pickle.get(id) else { return None };
+        let Object::Dict(state) = call.state.map(|state| self.pickle.get(state))? else { return None };
+        let is_script = self
+            .pickle
+            .global(call.function)
+            .is_some_and(|(module, _)| module == "__torch__" || module.starts_with("__torch__."));
+        if is_script {
+            return Some(Module::Script(state.clone()));
+        }
+        let part =
+            |name: &str| state.iter().find(|(k, _)| self.pickle.str(*k) == Some(name)).map(|(_, v)| *v);
+        Some(Module::Pickled([part("_parameters")?, part("_buffers")?, part("_modules")?]))
+    }
+
+    fn is_module(&self, id: Id) -> bool {
+        self.module(id).is_some()
+    }
+
+    /// Parameters, buffers and inner networks by name, in the order of a state dict.
+    fn module_entries(&mut self, module: Module) -> Result<Entries, FormatError> {
+        let mut entries = match module {
+            Module::Script(attributes) => attributes,
+            Module::Pickled(parts) => {
+                let mut all = Vec::new();
+                for part in parts {
+                    all.extend(self.dictionary(part)?.unwrap_or_default());
+                }
+                all
+            }
+        };
+        self.visit(entries.len(), 0)?;
+        // What is switched off is `None`; settings of a script are no tensors.
+        entries.retain(|&(_, v)| is_tensor(self.pickle, v) || matches!(self.pickle.get(v), Object::Call(_)));
+        Ok(entries)
     }
 
     /// Python 2 gave an ordered dictionary its pairs as `([[key, value], …],)`.
