@@ -13,8 +13,9 @@ pub struct Tap {
 /// Finds the tap from the graph alone.
 ///
 /// An output called `features` or `embedding` is the tap.  Else it is the input of the last layer with weights
-/// (linear or convolution) before the main output, dropout skipped; `last_hidden_state` taps itself.  A graph without such
-/// a layer whose only output is a vector of known width, or tokens of one, is an encoder: its output is the tap.
+/// (linear or convolution) before the main output, dropout skipped; what is constant or one number joins no branch on the
+/// way; `last_hidden_state` taps itself.  A graph without such a layer whose only output is a vector of known width, or
+/// tokens of one, is an encoder: its output is the tap.
 pub fn tap(graph: &Graph) -> Result<Tap, GraphError> {
     let named = ["features", "embedding", "sentence_embedding", "last_hidden_state"];
     if let Some(o) = graph.outputs().iter().find(|o| named.contains(&o.name.as_str())) {

@@ -69,7 +69,6 @@ fn along(
     let Some(v) = n.optional(i) else { return Ok(None) };
     let v = match v {
         Val::Known(known, _) => match known.floats() {
-            Some(floats) if floats.iter().all(|f| *f == 0.0) && name == "zero" => return Ok(None),
             Some(floats) => {
                 let elems = floats.into_iter().map(Elem::Float).collect();
                 Val::Known(Known { shape: known.shape.clone(), elems }, None)
@@ -95,13 +94,26 @@ fn along(
     }
 }
 
+/// A zero point as it broadcasts; none where it is 0.
+fn zero_point(
+    r: &mut Reader,
+    n: &Node<'_>,
+    i: usize,
+    rank: usize,
+    axis: usize,
+) -> Result<Option<Val>, String> {
+    let is_zero = matches!(n.optional(i), Some(Val::Known(known, _))
+        if known.floats().is_some_and(|floats| floats.iter().all(|f| *f == 0.0)));
+    if is_zero { Ok(None) } else { along(r, n, i, "zero", rank, axis) }
+}
+
 /// `round(x/scale) + zero`, within the type's numbers.
 pub(super) fn quantize(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
     let rank = r.rank(x);
     let axis = if rank == 0 { 0 } else { n.axis("axis", 1.min(rank as i64 - 1), rank)? };
     let scale = along(r, n, 1, "scale", rank, axis)?.ok_or("its scale is missing")?;
-    let zero = along(r, n, 2, "zero", rank, axis)?;
+    let zero = zero_point(r, n, 2, rank, axis)?;
     let range = range(n, 2)?;
     rounded(r, n, x, &scale, zero.as_ref(), range)
 }
@@ -141,7 +153,7 @@ fn real(r: &mut Reader, n: &Node<'_>, axis: usize) -> Result<Val, String> {
     }
     let rank = r.rank(x);
     let scale = along(r, n, 1, "scale", rank, axis)?.ok_or("its scale is missing")?;
-    let zero = along(r, n, 2, "zero", rank, axis)?;
+    let zero = zero_point(r, n, 2, rank, axis)?;
     let mut y = floats(r, &n.part("float"), x)?;
     if let Some(zero) = zero {
         y = r.apply(&n.part("moved"), Op::Binary { function: Binary::Sub }, &[&y, &zero])?;
@@ -218,7 +230,7 @@ fn above_zero(r: &mut Reader, n: &Node<'_>, at: usize, zero_at: usize, name: &st
         _ => 0,
     };
     let x = floats(r, &n.part(&format!("{name}.float")), x)?;
-    match along(r, n, zero_at, "zero", rank, axis)? {
+    match zero_point(r, n, zero_at, rank, axis)? {
         Some(zero) => {
             r.apply(&n.part(&format!("{name}.moved")), Op::Binary { function: Binary::Sub }, &[&x, &zero])
         }
@@ -251,7 +263,7 @@ fn factor(r: &mut Reader, n: &Node<'_>, at: usize, axis: i64, name: &str) -> Res
 fn requantised(r: &mut Reader, n: &Node<'_>, y: &Val, scale_at: usize) -> Result<Val, String> {
     let rank = r.rank(y);
     let scale = along(r, n, scale_at, "y.scale", rank, 0)?.ok_or("its scale is missing")?;
-    let zero = along(r, n, scale_at + 1, "zero", rank, 0)?;
+    let zero = zero_point(r, n, scale_at + 1, rank, 0)?;
     rounded(r, n, y, &scale, zero.as_ref(), range(n, scale_at + 1)?)
 }
 
