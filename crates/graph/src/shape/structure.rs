@@ -143,9 +143,16 @@ pub(super) fn resize(x: &Shape, to: &Resampling) -> Result<Shape, String> {
         return Err(format!("the scales are {:?}", to.scales));
     }
     let mut dims = x.0.clone();
-    for (axis, size) in to.axes.iter().zip(&to.sizes) {
+    for (k, (axis, size)) in to.axes.iter().zip(&to.sizes).enumerate() {
         if x.axis(*axis)? == &Dim::Fixed(0) || *size == Dim::Fixed(0) {
             return Err("nothing can be resized from or to 0".into());
+        }
+        // A scale that is not nearly the ratio of the sizes would ask for neighbours without bound.
+        if let (Some(&scale), Some(from), Some(size)) = (to.scales.get(k), x.known(*axis), size.fixed()) {
+            let scaled = from as f64 * scale;
+            if scaled < 0.49 || (scaled - size as f64).abs() > 1.0 + 1e-6 * scaled {
+                return Err(format!("{from} times {scale} is not {size}"));
+            }
         }
         dims[*axis] = size.clone();
     }
@@ -155,6 +162,7 @@ pub(super) fn resize(x: &Shape, to: &Resampling) -> Result<Shape, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Coordinates, Interpolation};
 
     #[test]
     fn a_reshape_that_no_run_can_fill_is_refused() {
@@ -167,5 +175,23 @@ mod tests {
         assert!(to(&[2, 60]).is_err());
         // A batch of two could be meant.
         assert!(reshape(&x, &[Dim::Fixed(2), Dim::Fixed(150)]).is_ok());
+    }
+
+    #[test]
+    fn a_scale_that_is_not_the_ratio_of_the_sizes_is_refused() {
+        let resized = |size: usize, scale: f64| {
+            let to = Resampling {
+                axes: vec![0],
+                sizes: vec![Dim::Fixed(size)],
+                scales: vec![scale],
+                interpolation: Interpolation::Linear,
+                coordinates: Coordinates::HalfPixel,
+                antialias: true,
+                exclude_outside: false,
+            };
+            resize(&Shape::fixed(&[7]), &to)
+        };
+        assert_eq!(resized(4, 0.6), Ok(Shape::fixed(&[4])));
+        assert!(resized(1, 1e-12).is_err() && resized(4, 2.0).is_err() && resized(4, f64::NAN).is_err());
     }
 }
