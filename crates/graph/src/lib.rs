@@ -39,5 +39,5 @@ pub use model::Model;
 pub use op::{Attention, Op, Padding};
 pub use preprocess::{Filter, ImagePreprocess, Preprocess, Resize, TextPreprocess};
 pub use render::{render, thousands};
-pub use shape::{Dim, Shape, multiply_adds, output_shape};
+pub use shape::{Dim, Shape, multiply_adds, output_shape, window_count};
 pub use weights::{DType, Tensor, Weights};

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::bundled::Bundled;
 use crate::onnx_source::{LABELS_KEY, PREPROCESS_KEY};
-use crate::source::{Source, SourceOptions, build_for, lay, unnamed};
+use crate::source::{build_for, lay, of_entry, unnamed};
 use crate::{Error, Session, hub_folder};
 
 /// What a file or folder is.
@@ -110,9 +110,12 @@ pub(crate) fn named(
     options: &ModelFileOptions,
 ) -> Result<ModelFile, Error> {
     let mut file = open(path, options)?;
-    let is_known = !Path::new(name).exists() && catalogue().entry(name).is_ok();
-    if file.network.is_err() && options.arch.is_none() && is_known {
-        let model = Source::open(session, name, &SourceOptions::default())?.model;
+    if file.network.is_err()
+        && options.arch.is_none()
+        && !Path::new(name).exists()
+        && let Ok(entry) = catalogue().entry(name)
+    {
+        let model = of_entry(session, entry, file.tensors.clone())?.model;
         file.network = Ok((model.graph, model.weights));
         (file.preprocess, file.tokenizer) = (Some(model.preprocess), model.tokenizer);
         file.card = model.card;

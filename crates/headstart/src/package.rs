@@ -8,7 +8,8 @@ use crate::Error;
 /// Endings of files that hold networks.
 const NETWORKS: [&str; 7] = ["onnx", "safetensors", "pt", "pth", "h5", "keras", "bin"];
 /// Files that make a folder a network.
-const NAMES: [&str; 4] = ["config.json", "modules.json", "headstart.json", "adapter_config.json"];
+const NAMES: [&str; 5] =
+    ["config.json", "modules.json", "headstart.json", "bundle/headstart.json", "adapter_config.json"];
 /// Files and folders that are looked at, and folders inside each other.
 const ENTRIES_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 8;
@@ -22,10 +23,13 @@ const NAMED_MAX: usize = 6;
 /// # Errors
 /// If there is none at the top and some below it, or if a folder cannot be read.
 pub(crate) fn check(dir: &Path, asked: &str) -> Result<(), Error> {
+    if NAMES.iter().any(|name| dir.join(name).is_file()) {
+        return Ok(());
+    }
     let mut found = Vec::new();
     collect(dir, 0, &mut 0, &mut found)?;
     let is_top = |path: &PathBuf| path.parent() == Some(dir);
-    if found.is_empty() || found.iter().any(is_top) || NAMES.iter().any(|name| dir.join(name).is_file()) {
+    if found.is_empty() || found.iter().any(is_top) {
         return Ok(());
     }
     let is_folder = Path::new(asked).exists();

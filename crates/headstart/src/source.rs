@@ -78,7 +78,7 @@ pub(crate) fn locate(session: &Session, name: &str) -> Result<PathBuf, Error> {
             Err(_) => fetch(session, &specifier(name)?, None)?.path,
         }
     };
-    if path.is_dir() && !path.join("bundle").is_dir() {
+    if path.is_dir() {
         package::check(&path, name)?;
     }
     Ok(path)
@@ -98,19 +98,23 @@ pub(crate) fn card_of(name: &str, spec: &Spec, fetched: &Fetched) -> Card {
 
 fn from_catalogue(session: &Session, entry: &Entry) -> Result<Source, Error> {
     let fetched = fetch_entry(session, entry)?;
-    let mut card = entry.card()?;
-    let (weights, tokenizer) = if fetched.path.is_dir() {
-        let folder = HfFolder::open(&fetched.path)?;
-        card.config = Some(folder.config.clone());
-        (folder.load_weights()?, folder.tokenizer_path)
-    } else {
-        let tokenizer = entry.tokenizer.as_ref().map(|path| {
-            let base = entry.origin.split('!').next().unwrap_or_default();
-            fetch(session, &Spec::parse(&format!("{base}!{path}"))?, entry.tokenizer_sha256.as_deref())
-        });
-        (load_weights(&fetched.path)?, tokenizer.transpose()?.map(|f| f.path))
-    };
-    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, card)
+    if !fetched.path.is_dir() {
+        return of_entry(session, entry, load_weights(&fetched.path)?);
+    }
+    let folder = HfFolder::open(&fetched.path)?;
+    let card = Card { config: Some(folder.config.clone()), ..entry.card()? };
+    let weights = folder.load_weights()?;
+    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, folder.tokenizer_path, card)
+}
+
+/// A catalogue's network of bare weights, which have been read.
+pub(crate) fn of_entry(session: &Session, entry: &Entry, weights: Weights) -> Result<Source, Error> {
+    let tokenizer = entry.tokenizer.as_ref().map(|path| {
+        let base = entry.origin.split('!').next().unwrap_or_default();
+        fetch(session, &Spec::parse(&format!("{base}!{path}"))?, entry.tokenizer_sha256.as_deref())
+    });
+    let tokenizer = tokenizer.transpose()?.map(|f| f.path);
+    load(entry.graph()?, weights, entry.rename, entry.preprocess()?, tokenizer, entry.card()?)
 }
 
 /// A bare weights file: the user names the architecture.

@@ -19,7 +19,7 @@ impl File<'_> {
         uses: &Uses,
         depth: usize,
     ) -> Result<(), FormatError> {
-        let n = self.node(node)?;
+        let n = self.node(node, uses)?;
         if depth >= DEPTH_MAX {
             return Err(self.refusal(node, format!("graphs lie in graphs more than {DEPTH_MAX} deep")));
         }

@@ -13,6 +13,8 @@ pub(super) struct Node<'a> {
     pub(super) inputs: Vec<Option<Val>>,
     /// ONNX's element types of inputs that the file holds.
     pub(super) types: Vec<Option<i32>>,
+    /// Whether all that read its first output multiply by it from the right.
+    pub(super) makes_right_factor: bool,
     /// Names; empty where an output is not wanted.
     pub(super) outputs: &'a [String],
 }
@@ -20,7 +22,8 @@ pub(super) struct Node<'a> {
 impl Node<'_> {
     /// Another operator with the same settings, at another place.
     pub(super) fn with<'b>(&'b self, path: &'b str, op: &'b str, inputs: Vec<Option<Val>>) -> Node<'b> {
-        Node { path, op, inputs, types: Vec::new(), attributes: self.attributes, outputs: self.outputs }
+        let (attributes, outputs) = (self.attributes, self.outputs);
+        Node { path, op, attributes, inputs, types: Vec::new(), makes_right_factor: false, outputs }
     }
 
     /// An input that must be there.

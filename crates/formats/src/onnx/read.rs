@@ -267,7 +267,7 @@ impl File<'_> {
                 self.condition(node, uses, depth)?;
                 continue;
             }
-            let mut n = self.node(node)?;
+            let mut n = self.node(node, uses)?;
             if n.op == "Constant" {
                 let val = self.constant_node(&n, node, uses)?;
                 self.bind(node, vec![val])?;
@@ -283,12 +283,7 @@ impl File<'_> {
                 }
                 None => lower::lower(&mut self.r, &n),
             };
-            let mut vals = lowered.map_err(|why| self.refusal(node, why))?;
-            if let ("DequantizeLinear", [Val::Weight(w)]) = (n.op, vals.as_slice()) {
-                // Whether it is a right factor is known of its new name.
-                let is_right_factor = n.outputs.first().is_some_and(|name| uses.is_right_factor(name));
-                vals = vec![self.r.made(w.name.clone(), w.tensor.clone(), is_right_factor)];
-            }
+            let vals = lowered.map_err(|why| self.refusal(node, why))?;
             self.bind(taken, vals)?;
         }
         Ok(())
@@ -306,7 +301,7 @@ impl File<'_> {
         }
     }
 
-    pub(super) fn node<'n>(&self, node: &'n proto::Node) -> Result<Node<'n>, FormatError> {
+    pub(super) fn node<'n>(&self, node: &'n proto::Node, uses: &Uses) -> Result<Node<'n>, FormatError> {
         let inputs = node
             .input
             .iter()
@@ -322,6 +317,7 @@ impl File<'_> {
             attributes: &node.attribute,
             inputs,
             types: node.input.iter().map(|name| self.types.get(name).copied()).collect(),
+            makes_right_factor: node.output.first().is_some_and(|name| uses.is_right_factor(name)),
             outputs: &node.output,
         })
     }

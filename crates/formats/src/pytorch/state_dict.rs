@@ -93,9 +93,9 @@ pub(super) fn find(
 type Entries = Vec<(Id, Id)>;
 
 /// A network that was saved whole.
-enum Module {
+enum Module<'p> {
     /// Attributes of a TorchScript object.
-    Script(Entries),
+    Script(&'p [(Id, Id)]),
     /// Parameters, buffers and inner networks of an `nn.Module`.
     Pickled([Id; 3]),
 }
@@ -110,7 +110,7 @@ struct Finder<'p, 'a> {
     ignored: Vec<String>,
 }
 
-impl Finder<'_, '_> {
+impl<'p> Finder<'p, '_> {
     /// Descends from the top to the dictionary that holds the weights.
     fn choose(&mut self) -> Result<(String, Entries), FormatError> {
         let top = self.pickle.top();
@@ -239,18 +239,17 @@ impl Finder<'_, '_> {
     }
 
     /// What a network that was saved whole holds: TorchScript's attributes, or the dictionaries of a pickled `nn.Module`.
-    fn module(&self, id: Id) -> Option<Module> {
-        let Object::Call(call) = self.pickle.get(id) else { return None };
-        let Object::Dict(state) = call.state.map(|state| self.pickle.get(state))? else { return None };
-        let is_script = self
-            .pickle
+    fn module(&self, id: Id) -> Option<Module<'p>> {
+        let pickle = self.pickle;
+        let Object::Call(call) = pickle.get(id) else { return None };
+        let Object::Dict(state) = call.state.map(|state| pickle.get(state))? else { return None };
+        let is_script = pickle
             .global(call.function)
             .is_some_and(|(module, _)| module == "__torch__" || module.starts_with("__torch__."));
         if is_script {
-            return Some(Module::Script(state.clone()));
+            return Some(Module::Script(state));
         }
-        let part =
-            |name: &str| state.iter().find(|(k, _)| self.pickle.str(*k) == Some(name)).map(|(_, v)| *v);
+        let part = |name: &str| state.iter().find(|(k, _)| pickle.str(*k) == Some(name)).map(|(_, v)| *v);
         Some(Module::Pickled([part("_parameters")?, part("_buffers")?, part("_modules")?]))
     }
 
@@ -259,9 +258,9 @@ impl Finder<'_, '_> {
     }
 
     /// Parameters, buffers and inner networks by name, in the order of a state dict.
-    fn module_entries(&mut self, module: Module) -> Result<Entries, FormatError> {
+    fn module_entries(&mut self, module: Module<'p>) -> Result<Entries, FormatError> {
         let mut entries = match module {
-            Module::Script(attributes) => attributes,
+            Module::Script(attributes) => attributes.to_vec(),
             Module::Pickled(parts) => {
                 let mut all = Vec::new();
                 for part in parts {

@@ -13,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use cost::multiply_adds;
+pub use window::window_count;
 
 use crate::{Expr, Op, ValueKind};
 

@@ -2,8 +2,16 @@
 
 use crate::{Dim, Expr, Padding, Shape};
 
-/// Rows or columns that come out of a sliding window; `None` where the window does not fit.
-fn window(
+/// Rows or columns that come out of a window of `kernel` taps, `dilation` apart, sliding by `stride` over `size` with `(before,
+/// after)` padded; `None` where the window does not fit.  With `ceil_mode` the last window may reach beyond the padding, but
+/// not begin there.
+///
+/// ```
+/// use headstart_graph::{Dim, window_count};
+/// assert_eq!(window_count(&Dim::Fixed(7), 3, 2, (1, 1), 1, false), Some(Dim::Fixed(4)));
+/// assert_eq!(window_count(&Dim::Fixed(2), 5, 1, (0, 0), 1, false), None);
+/// ```
+pub fn window_count(
     size: &Dim,
     kernel: usize,
     stride: usize,
@@ -82,8 +90,9 @@ pub(super) fn conv2d(
         (padding, Some(h), Some(w)) => padding.resolve([h, w], kernel, stride, dilation),
         _ => return Err("padding to the same size needs a known height and width".into()),
     };
-    let along =
-        |i: usize, pads| window(&x.0[2 + i], kernel[i], stride[i], pads, dilation[i], false).ok_or(TOO_LARGE);
+    let along = |i: usize, pads| {
+        window_count(&x.0[2 + i], kernel[i], stride[i], pads, dilation[i], false).ok_or(TOO_LARGE)
+    };
     Ok(Shape(vec![x.0[0].clone(), Dim::Fixed(out), along(0, (top, bottom))?, along(1, (left, right))?]))
 }
 
@@ -118,7 +127,7 @@ pub(super) fn conv_nd(
         if dilation[i] == 0 {
             return Err("dilation must be positive".into());
         }
-        dims.push(window(&x.0[2 + i], kernel, stride[i], pads, dilation[i], false).ok_or(TOO_LARGE)?);
+        dims.push(window_count(&x.0[2 + i], kernel, stride[i], pads, dilation[i], false).ok_or(TOO_LARGE)?);
     }
     Ok(Shape(dims))
 }
@@ -175,7 +184,7 @@ pub(super) fn pool2d(
     let mut dims = x.0.clone();
     for i in 0..2 {
         let pads = (padding[i], padding[i]);
-        dims[2 + i] = window(&x.0[2 + i], kernel[i], stride[i], pads, 1, ceil_mode).ok_or(TOO_LARGE)?;
+        dims[2 + i] = window_count(&x.0[2 + i], kernel[i], stride[i], pads, 1, ceil_mode).ok_or(TOO_LARGE)?;
     }
     Ok(Shape(dims))
 }
@@ -197,7 +206,7 @@ mod tests {
         pads: (usize, usize),
         ceil_mode: bool,
     ) -> Option<usize> {
-        window(&Dim::Fixed(size), kernel, stride, pads, 1, ceil_mode)?.fixed()
+        window_count(&Dim::Fixed(size), kernel, stride, pads, 1, ceil_mode)?.fixed()
     }
 
     #[test]
@@ -218,7 +227,7 @@ mod tests {
             (224, 7, 2, 3, false),
             (16000, 10, 5, 0, false),
         ] {
-            let symbolic = window(&Dim::Symbol("s".into()), kernel, stride, (pad, pad), 1, ceil_mode);
+            let symbolic = window_count(&Dim::Symbol("s".into()), kernel, stride, (pad, pad), 1, ceil_mode);
             let symbolic = Expr::from(&symbolic.expect("an expression")).evaluate(&|_| Some(size as i64));
             let number = fixed(size, kernel, stride, (pad, pad), ceil_mode).map(|n| n as i64);
             assert_eq!(symbolic, number, "{size} {kernel} {stride} {pad}");

@@ -56,18 +56,10 @@ pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, Strin
         let x = n.input(0)?;
         let rank = r.rank(x);
         let axes: Vec<usize> = (n.axis("axis", -1, rank)?..rank).collect();
-        let mean = |r: &mut Reader, name: &str, x: &Val| {
-            let op = Op::Reduce { function: Reduction::Mean, axes: axes.clone(), keep_dims: true };
-            r.apply(&n.part(name), op, &[x])
-        };
-        let average = mean(r, "stash.mean", x)?;
-        let centred =
-            r.apply(&n.part("stash.centred"), Op::Binary { function: Binary::Sub }, &[x, &average])?;
-        let square = r.apply(&n.part("stash.square"), Op::Mul, &[&centred, &centred])?;
-        let variance = mean(r, "stash.variance", &square)?;
-        let variance = r.plus(&n.part("stash.eps"), &variance, n.float("epsilon", 1e-5))?;
-        let inverse = Op::Unary { function: Unary::Pow(-0.5) };
-        outputs.extend([average, r.apply(&n.part("stash.inverse"), inverse, &[&variance])?]);
+        let (mean, centred) = centred(r, n, x, &axes)?;
+        let deviation = deviation(r, n, &centred, &axes, n.float("epsilon", 1e-5))?;
+        let inverse = Op::Unary { function: Unary::Reciprocal };
+        outputs.extend([mean, r.apply(&n.part("inverse"), inverse, &[&deviation])?]);
     }
     Ok(outputs)
 }
@@ -93,20 +85,31 @@ pub(super) fn layer_norm_of(r: &mut Reader, n: &Node<'_>, eps: f64) -> Result<Va
 
 /// `(x − mean)/√(variance + eps)` along axes.
 fn normalised(r: &mut Reader, n: &Node<'_>, x: &Val, axes: &[usize], eps: f64) -> Result<Val, String> {
+    let (_, centred) = centred(r, n, x, axes)?;
+    by_deviation(r, n, &centred, axes, eps)
+}
+
+/// The mean along axes, and `x − mean`.
+fn centred(r: &mut Reader, n: &Node<'_>, x: &Val, axes: &[usize]) -> Result<(Val, Val), String> {
     let mean = Op::Reduce { function: Reduction::Mean, axes: axes.to_vec(), keep_dims: true };
     let mean = r.apply(&n.part("mean"), mean, &[x])?;
     let centred = r.apply(&n.part("centred"), Op::Binary { function: Binary::Sub }, &[x, &mean])?;
-    by_deviation(r, n, &centred, axes, eps)
+    Ok((mean, centred))
 }
 
 /// `x/√(mean of squares + eps)`.
 fn by_deviation(r: &mut Reader, n: &Node<'_>, x: &Val, axes: &[usize], eps: f64) -> Result<Val, String> {
+    let deviation = deviation(r, n, x, axes, eps)?;
+    r.apply(&n.part("normalised"), Op::Binary { function: Binary::Div }, &[x, &deviation])
+}
+
+/// `√(mean of squares + eps)`.
+fn deviation(r: &mut Reader, n: &Node<'_>, x: &Val, axes: &[usize], eps: f64) -> Result<Val, String> {
     let square = r.apply(&n.part("square"), Op::Mul, &[x, x])?;
     let mean = Op::Reduce { function: Reduction::Mean, axes: axes.to_vec(), keep_dims: true };
     let variance = r.apply(&n.part("variance"), mean, &[&square])?;
     let variance = r.plus(&n.part("eps"), &variance, eps)?;
-    let deviation = r.apply(&n.part("deviation"), Op::Unary { function: Unary::Sqrt }, &[&variance])?;
-    r.apply(&n.part("normalised"), Op::Binary { function: Binary::Div }, &[x, &deviation])
+    r.apply(&n.part("deviation"), Op::Unary { function: Unary::Sqrt }, &[&variance])
 }
 
 fn affine(

@@ -1,10 +1,10 @@
 //! Pools under a sliding window: ours over images where they can, else the window's positions one by one.
 
-use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Expr, Op, PadMode, Unary};
+use headstart_graph::{AxisRange, Binary, Dim, ElementKind, Op, PadMode, Unary, window_count};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Val};
-use super::window::{Window, pair, window};
+use super::window::{Window, padded_window, pair};
 
 /// Positions of a window that are taken one by one.
 const POSITIONS_MAX: usize = 1024;
@@ -37,10 +37,7 @@ fn pool_window(r: &Reader, n: &Node<'_>, x: &Val) -> Result<([usize; 2], Window,
     if k.contains(&0) {
         return Err("`kernel_shape` is missing".into());
     }
-    let mut w = window(r, n, x, &k)?;
-    if w.is_same {
-        return Err(format!("padding to the same size needs a known size; {}", super::FIX));
-    }
+    let mut w = padded_window(r, n, x, &k)?;
     if axes == 1 {
         k.insert(0, 1);
         w.stride.insert(0, 1);
@@ -160,42 +157,33 @@ impl Positions {
         if sizes.is_empty() || count.is_none_or(|n| n == 0 || n > POSITIONS_MAX) {
             return Err(format!("its window is {kernel:?}"));
         }
-        let window = window(r, n, x, &kernel)?;
-        if window.is_same {
-            return Err(format!("padding to the same size needs a known size; {}", super::FIX));
-        }
+        let window = padded_window(r, n, x, &kernel)?;
         let mut p = Positions { kernel, window, sizes, out: Vec::new(), beyond: Vec::new() };
         for axis in 0..p.kernel.len() {
-            let (out, beyond) =
-                p.along(axis, n.flag("ceil_mode", false)).ok_or("its window does not fit its input")?;
-            p.out.push(out?);
+            let (out, beyond) = p.along(axis, n.flag("ceil_mode", false))?;
+            p.out.push(out);
             p.beyond.push(beyond);
         }
         Ok(p)
     }
 
     /// How many windows an axis has, and what the last of them needs behind the padding.
-    fn along(&self, axis: usize, ceil_mode: bool) -> Option<(Result<Dim, String>, usize)> {
-        let (stride, [before, after]) = (self.window.stride[axis], self.window.padding[axis]);
-        let reach = (self.kernel[axis] - 1).checked_mul(self.window.dilation[axis])?.checked_add(1)?;
-        let Dim::Fixed(size) = &self.sizes[axis] else {
-            if ceil_mode && stride > 1 {
-                return Some((Err(format!("rounding up needs a known size; {}", super::FIX)), 0));
+    fn along(&self, axis: usize, ceil_mode: bool) -> Result<(Dim, usize), String> {
+        let (size, kernel) = (&self.sizes[axis], self.kernel[axis]);
+        let (stride, dilation) = (self.window.stride[axis], self.window.dilation[axis]);
+        let [before, after] = self.window.padding[axis];
+        let out = window_count(size, kernel, stride, (before, after), dilation, ceil_mode);
+        let out = out.ok_or("its window does not fit its input")?;
+        let beyond = match (size, &out) {
+            (Dim::Fixed(size), Dim::Fixed(out)) => {
+                ((out - 1) * stride + (kernel - 1) * dilation + 1).saturating_sub(size + before + after)
             }
-            let number = |n: usize| i64::try_from(n).ok().map(Expr::number);
-            let whole = Expr::from(&self.sizes[axis]).add(&number(before.checked_add(after)?)?)?;
-            let out = whole.sub(&number(reach)?)?.floor_div(&number(stride)?)?.add(&Expr::number(1))?;
-            return Some((Ok(out.to_dim()?), 0));
+            _ if ceil_mode && stride > 1 => {
+                return Err(format!("rounding up needs a known size; {}", super::FIX));
+            }
+            _ => 0,
         };
-        let whole = size.checked_add(before)?.checked_add(after)?;
-        let free = whole.checked_sub(reach)?;
-        let mut out = if ceil_mode { free.div_ceil(stride) } else { free / stride } + 1;
-        // No window begins in the padding behind.
-        if ceil_mode && (out - 1) * stride >= size + before {
-            out -= 1;
-        }
-        let beyond = ((out - 1) * stride + reach).saturating_sub(whole);
-        Some((Ok(Dim::Fixed(out)), beyond))
+        Ok((out, beyond))
     }
 
     /// With padding, and what the last windows need behind it.

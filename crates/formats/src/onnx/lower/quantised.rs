@@ -187,7 +187,7 @@ fn constant(r: &mut Reader, n: &Node<'_>, x: &Val, axis: usize) -> Result<Option
     let values: Vec<f32> =
         values.iter().enumerate().map(|(i, &v)| (v - at(&zeros, i) as f32) * at(&scales, i) as f32).collect();
     let tensor = Tensor::from_f32(&shape, &values).map_err(|e| e.to_string())?;
-    Ok(Some(r.made(name, tensor, false)))
+    Ok(Some(r.made(name, tensor, n.makes_right_factor)))
 }
 
 /// Whole numbers of 0 to 255, their scale and zero point, as the smallest and largest of a run say.

@@ -15,7 +15,23 @@ pub(super) struct Window {
     pub(super) is_same: bool,
 }
 
-pub(super) fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window, String> {
+/// The window, whose padding is known.
+pub(super) fn padded_window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window, String> {
+    let w = window(r, n, x, kernel)?;
+    if w.is_same { Err(unknown_size()) } else { Ok(w) }
+}
+
+fn unknown_size() -> String {
+    format!("padding to the same size needs a known size; {}", super::FIX)
+}
+
+/// `[before, after]` of padding on both sides, of which the second gets what is left over, or the first.
+fn sides(total: usize, is_upper: bool) -> [usize; 2] {
+    let (small, large) = (total / 2, total - total / 2);
+    if is_upper { [small, large] } else { [large, small] }
+}
+
+fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Result<Window, String> {
     let axes = kernel.len();
     let stride = n.sizes("strides", axes, 1)?;
     let dilation = n.sizes("dilations", axes, 1)?;
@@ -36,16 +52,14 @@ pub(super) fn window(r: &Reader, n: &Node<'_>, x: &Val, kernel: &[usize]) -> Res
                 return if auto == "SAME_UPPER" && axes == 2 {
                     Ok(Window { stride, dilation, padding: vec![[0, 0]; axes], is_same: true })
                 } else {
-                    Err(format!("padding to the same size needs a known size; {}", super::FIX))
+                    Err(unknown_size())
                 };
             };
             let along = |i: usize| {
                 let out = sizes[i].div_ceil(stride[i]);
                 let reach = (kernel[i].max(1) - 1).saturating_mul(dilation[i]).saturating_add(1);
                 let covered = out.saturating_sub(1).saturating_mul(stride[i]).saturating_add(reach);
-                let total = covered.saturating_sub(sizes[i]);
-                let (small, large) = (total / 2, total - total / 2);
-                if auto == "SAME_UPPER" { [small, large] } else { [large, small] }
+                sides(covered.saturating_sub(sizes[i]), auto == "SAME_UPPER")
             };
             (0..axes).map(along).collect()
         }
@@ -116,7 +130,7 @@ fn transposed_window(
     more: &[usize],
 ) -> Result<Window, String> {
     let axes = kernel.len();
-    let upper = n.string("auto_pad") != Some("SAME_LOWER");
+    let is_upper = n.string("auto_pad") != Some("SAME_LOWER");
     let is_same = n.string("auto_pad").is_some_and(|auto| auto.starts_with("SAME"));
     if !is_same && !n.has("output_shape") {
         return window(r, n, x, kernel);
@@ -141,9 +155,7 @@ fn transposed_window(
     let along = |i: usize| {
         let reach = (kernel[i].max(1) - 1).checked_mul(dilation[i])?.checked_add(1 + more[i])?;
         let whole = (sizes[i] - 1).checked_mul(stride[i])?.checked_add(reach)?;
-        let total = whole.checked_sub(wanted[i])?;
-        let (small, large) = (total / 2, total - total / 2);
-        Some(if upper { [small, large] } else { [large, small] })
+        Some(sides(whole.checked_sub(wanted[i])?, is_upper))
     };
     let padding = (0..axes).map(along).collect::<Option<Vec<_>>>();
     let padding = padding.ok_or("its output is larger than its window reaches")?;
