@@ -9,6 +9,8 @@ pub(super) fn fold(op: &Op, inputs: &[&Known]) -> Option<Known> {
     let x = *inputs.first()?;
     match op {
         Op::Unary { function } => each(x, |e| unary(e, *function)),
+        // What has no elements would stay integers.
+        Op::Cast { to } if x.elems.is_empty() && *to != ElementKind::Int => None,
         Op::Cast { to } => each(x, |e| cast(e, *to)),
         Op::Clip { min, max } => each(x, |e| match e {
             Elem::Float(v) => float(v.max(*min).min(*max)),
@@ -290,6 +292,13 @@ mod tests {
         let one = Known::numbers(&[1]);
         assert_eq!(fold(&Op::Binary { function: Binary::Equal }, &[&a, &one]), None);
         assert_eq!(fold(&Op::Cast { to: ElementKind::Float }, &[&a]), None);
+    }
+
+    #[test]
+    fn what_has_no_elements_does_not_pass_for_floats() {
+        let none = Known::numbers(&[]);
+        assert_eq!(fold(&Op::Cast { to: ElementKind::Int }, &[&none]), Some(none.clone()));
+        assert_eq!(fold(&Op::Cast { to: ElementKind::Float }, &[&none]), None);
     }
 
     #[test]

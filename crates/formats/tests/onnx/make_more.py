@@ -196,6 +196,9 @@ def fused():
     embedded, count = op("EmbedLayerNormalization", ids, segments, w(20, 12), w(9, 12), w(2, 12), w(12), w(12), mask, n=2, epsilon=1e-6)
     p.keep(p.op("Add", "x", embedded))
     p.keep(count, cast=True)
+    # Its weight is no initialiser, and keys are wider than values.
+    weight = p.const((rng.normal(size=(12, 30)) * 0.4).astype(np.float32))
+    p.keep(op("Attention", "x", weight, w(30), num_heads=3, qkv_hidden_sizes=[12, 12, 6]))
     path = p.save("fused", [("x", TensorProto.FLOAT, [2, 5, 12])])
     record(path, {"x": rng.normal(size=(2, 5, 12)).astype(np.float32)})
 

@@ -1,11 +1,11 @@
 //! Matrix products.
 
-use headstart_graph::{Dim, Expr, Op};
+use headstart_graph::{Dim, Expr, Op, ValueId};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
 
-/// `MatMul`: a linear layer where the right factor is a weight, with the bias that is added next.
+/// `MatMul`, and the bias that is added next: a linear layer where the right factor is a weight.
 pub(in super::super) fn matmul(r: &mut Reader, n: &Node<'_>, bias: Option<&Val>) -> Result<Val, String> {
     let (a, b) = (n.input(0)?, n.input(1)?);
     let weight = match b {
@@ -13,15 +13,14 @@ pub(in super::super) fn matmul(r: &mut Reader, n: &Node<'_>, bias: Option<&Val>)
         Val::Value(id) => r.transposed.get(id).copied(),
         _ => None,
     };
-    let Some(weight) = weight.filter(|_| r.rank(a) >= 1) else {
-        return r.apply(n.path, Op::MatMul, &[a, b]);
-    };
-    let x = r.value(a)?;
-    let mut inputs = vec![x, weight];
-    if let Some(bias) = bias {
-        inputs.push(r.value_for(bias, Use::Shift)?);
+    let bias = bias.map(|bias| r.value_for(bias, Use::Shift)).transpose()?;
+    if let Some(weight) = weight.filter(|_| r.rank(a) >= 1) {
+        let inputs: Vec<ValueId> = [r.value(a)?, weight].into_iter().chain(bias).collect();
+        return r.node(n.path, Op::Linear, &inputs).map(Val::Value);
     }
-    r.node(n.path, Op::Linear, &inputs).map(Val::Value)
+    let Some(bias) = bias else { return r.apply(n.path, Op::MatMul, &[a, b]) };
+    let product = r.apply(&n.part("product"), Op::MatMul, &[a, b])?;
+    r.apply(n.path, Op::Add, &[&product, &Val::Value(bias)])
 }
 
 /// Whether [`matmul`] makes a linear layer of it, whose bias must be a vector of the returned length.

@@ -134,7 +134,8 @@ pub(super) fn self_attention(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, S
         Some(sizes) => sizes.iter().map(|&s| usize::try_from(s).ok()).collect::<Option<Vec<usize>>>(),
         None => width.is_multiple_of(3).then(|| vec![width / 3; 3]),
     };
-    let widths = widths.filter(|w| w.len() == 3 && w.iter().sum::<usize>() == width);
+    let sum = |w: &[usize]| w.iter().try_fold(0, |sum: usize, w| sum.checked_add(*w));
+    let widths = widths.filter(|w| w.len() == 3 && sum(w) == Some(width));
     let widths = widths.ok_or("its width is not queries', keys' and values'")?;
     let axis = r.rank(&all) - 1;
     let mut start = 0;
@@ -179,7 +180,7 @@ fn of_heads(
 ) -> Result<Val, String> {
     let heads = n.int("num_heads", 0);
     let [q, k, v] = parts else { return Err("it has not queries, keys and values".into()) };
-    let keys = r.dims(k)[1].clone();
+    let keys = r.dims(k).get(1).cloned().ok_or("its keys are no sequence")?;
     let mask = mask.map(|mask| seen(r, n, mask, &keys)).transpose()?;
     let bias = match (mask, added) {
         (Some(mask), Some(added)) => Some(r.apply(&n.part("bias"), Op::Add, &[&mask, added])?),

@@ -1,5 +1,7 @@
 //! Every operator that is read, with inputs and settings that it cannot have: an error or a network, never a panic.
 
+mod changes;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -146,4 +148,18 @@ fn no_operator_panics_at_inputs_and_settings_that_it_cannot_have() {
     }
     assert!(panicked.is_empty(), "{panicked:#?}");
     assert!(n_read > 1000, "{n_read} are read");
+}
+
+#[test]
+fn attention_of_a_vector_and_widths_beyond_all_numbers_are_refused() {
+    for (of_x, widths, why) in [
+        (1, [1, 1, 0], "its keys are no sequence"),
+        // Their sum is 2 where numbers wrap.
+        (3, [i64::MAX, i64::MAX, 4], "its width is not queries', keys' and values'"),
+    ] {
+        let settings = [ints("num_heads", &[1]), ints("qkv_hidden_sizes", &widths)];
+        let bytes = file("Attention", [of_x, 2], 2, true, &settings, 11);
+        let refused = read(Path::new("net.onnx"), bytes.into(), &OnnxOptions::default()).err().unwrap();
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
 }
