@@ -26,6 +26,7 @@ def orders():
         p.keep(p.op("Cast", p.op(op, rounded, axis=2, select_last_index=1), to=TensorProto.FLOAT))
     p.keep(p.op("Hardmax", rounded))
     p.keep(p.op("Shrink", "x", lambd=0.4, bias=0.2))
+    p.keep(p.op("Shrink", "x", lambd=-0.4, bias=0.2))
     p.keep(p.op("LpNormalization", p.op("Relu", p.op("Sub", "x", c(np.array(3.0, np.float32)))), axis=1))
     infinite = p.op("Div", "x", p.op("Relu", "x"))
     p.keep(p.op("Cast", p.op("IsInf", infinite, detect_positive=0), to=TensorProto.FLOAT))

@@ -178,8 +178,9 @@ fn shrink(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     let x = n.input(0)?;
     let (bias, edge) = (n.float("bias", 0.0), n.float("lambd", 0.5));
     let mut y = scalar(0.0);
+    // The last one counts where both hold, which a negative threshold lets them.
     for (name, function, at, by) in
-        [("below", Binary::Less, -edge, bias), ("above", Binary::Greater, edge, -bias)]
+        [("above", Binary::Greater, edge, -bias), ("below", Binary::Less, -edge, bias)]
     {
         let is_there = r.apply(&n.part(&format!("is_{name}")), Op::Binary { function }, &[x, &scalar(at)])?;
         let moved = r.plus(&n.part(name), x, by)?;

@@ -47,7 +47,7 @@ pub(super) fn matmul(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     if alpha == 1.0 { Ok(y) } else { r.times(n.path, &y, alpha) }
 }
 
-/// Layer norm of a sum, and the sum: `x, skip, scale, shift, bias?`, of the simplified norm `x, skip, scale, bias?`.
+/// Layer norm of a sum, the statistics that training saves, and the sum: `x, skip, scale, shift, bias?`, of the simplified norm `x, skip, scale, bias?`.
 pub(super) fn skip_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let is_rms = n.op != "SkipLayerNormalization";
     let (shift, bias) = if is_rms { (None, n.optional(3)) } else { (n.optional(3), n.optional(4)) };
@@ -56,7 +56,13 @@ pub(super) fn skip_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String
         sum = biased(r, n, "sum.biased", &sum, bias)?;
     }
     let y = normalised(r, n, &sum, n.input(2)?, shift, is_rms)?;
-    Ok(vec![y, sum.clone(), sum.clone(), sum])
+    let [mean, inverse] = if n.wants(1) || n.wants(2) {
+        let last = r.rank(&sum).saturating_sub(1);
+        norm::statistics(r, n, &sum, &[last], n.float("epsilon", 1e-12))?
+    } else {
+        [y.clone(), y.clone()]
+    };
+    Ok(vec![y, mean, inverse, sum])
 }
 
 fn normalised(

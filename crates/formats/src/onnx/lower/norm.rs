@@ -56,12 +56,23 @@ pub(super) fn layer_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, Strin
         let x = n.input(0)?;
         let rank = r.rank(x);
         let axes: Vec<usize> = (n.axis("axis", -1, rank)?..rank).collect();
-        let (mean, centred) = centred(r, n, x, &axes)?;
-        let deviation = deviation(r, n, &centred, &axes, n.float("epsilon", 1e-5))?;
-        let inverse = Op::Unary { function: Unary::Reciprocal };
-        outputs.extend([mean, r.apply(&n.part("inverse"), inverse, &[&deviation])?]);
+        outputs.extend(statistics(r, n, x, &axes, n.float("epsilon", 1e-5))?);
     }
     Ok(outputs)
+}
+
+/// The mean along axes, and one over the deviation.
+pub(super) fn statistics(
+    r: &mut Reader,
+    n: &Node<'_>,
+    x: &Val,
+    axes: &[usize],
+    eps: f64,
+) -> Result<[Val; 2], String> {
+    let (mean, centred) = centred(r, n, x, axes)?;
+    let deviation = deviation(r, n, &centred, axes, eps)?;
+    let inverse = Op::Unary { function: Unary::Reciprocal };
+    Ok([mean, r.apply(&n.part("inverse"), inverse, &[&deviation])?])
 }
 
 /// Ours where it is the last axis alone.

@@ -134,7 +134,7 @@ enum Change {
     /// It is another operator.
     Operator(&'static str),
     /// A setting has other values, or there is one more.
-    Setting { at: Option<Index>, with: Attribute },
+    Setting { at: Option<Index>, with: Box<Attribute> },
     /// There is one setting less.
     Default(Index),
     /// An input is a weight of its own.
@@ -152,7 +152,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (index(), prop::option::weighted(0.8, index())).prop_map(|(at, from)| Change::Input { at, from }),
         1 => select(SUPPORTED).prop_map(Change::Operator),
         3 => (prop::option::weighted(0.7, index()), setting())
-            .prop_map(|(at, with)| Change::Setting { at, with }),
+            .prop_map(|(at, with)| Change::Setting { at, with: with.into() }),
         1 => index().prop_map(Change::Default),
         3 => (index(), shape(), content()).prop_map(|(at, dims, content)| Change::Weight { at, dims, content }),
         3 => (index(), shape(), select(kinds), prop::option::weighted(0.3, 0..4_usize))
@@ -182,8 +182,8 @@ impl Change {
             }
             Change::Operator(name) => node.op_type = name.to_string(),
             Change::Setting { at, with } => match at.and_then(|at| one(&mut node.attribute, &at)) {
-                Some(setting) => *setting = Attribute { name: setting.name.clone(), ..with.clone() },
-                None => node.attribute.push(with.clone()),
+                Some(setting) => *setting = Attribute { name: setting.name.clone(), ..(**with).clone() },
+                None => node.attribute.push((**with).clone()),
             },
             Change::Default(at) => {
                 let name = one(&mut node.attribute, at)?.name.clone();
