@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use headstart_graph::{Dim, Expr, Op, ValueId};
+use headstart_graph::{Dim, Expr, Op};
 
 use super::super::node::Node;
 use super::super::reader::{Reader, Use, Val};
@@ -13,14 +13,16 @@ pub(in super::super) fn matmul(r: &mut Reader, n: &Node<'_>, bias: Option<&Val>)
         Val::Value(id) => r.transposed.get(id).copied(),
         _ => None,
     };
-    let bias = bias.map(|bias| r.value_for(bias, Use::Shift)).transpose()?;
-    if let Some(weight) = weight.filter(|_| r.rank(a) >= 1) {
-        let inputs: Vec<ValueId> = [r.value(a)?, weight].into_iter().chain(bias).collect();
-        return r.node(n.path, Op::Linear, &inputs).map(Val::Value);
+    let Some(weight) = weight.filter(|_| r.rank(a) >= 1) else {
+        let Some(bias) = bias else { return r.apply(n.path, Op::MatMul, &[a, b]) };
+        let product = r.apply(&n.part("product"), Op::MatMul, &[a, b])?;
+        return r.biased(n.path, &product, bias);
+    };
+    let mut inputs = vec![r.value(a)?, weight];
+    if let Some(bias) = bias {
+        inputs.push(r.value_for(bias, Use::Shift)?);
     }
-    let Some(bias) = bias else { return r.apply(n.path, Op::MatMul, &[a, b]) };
-    let product = r.apply(&n.part("product"), Op::MatMul, &[a, b])?;
-    r.apply(n.path, Op::Add, &[&product, &Val::Value(bias)])
+    r.node(n.path, Op::Linear, &inputs).map(Val::Value)
 }
 
 /// Whether [`matmul`] makes a linear layer of it, whose bias must be a vector of the returned length.

@@ -16,14 +16,9 @@ pub(super) fn gelu(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
         return r.apply(n.path, Op::Mul, &[&x, &gate]);
     }
     if let Some(bias) = n.optional(1) {
-        x = biased(r, n, "biased", &x, bias)?;
+        x = r.biased(&n.part("biased"), &x, bias)?;
     }
     r.apply(n.path, Op::Gelu { tanh: n.op == "FastGelu" }, &[&x])
-}
-
-fn biased(r: &mut Reader, n: &Node<'_>, name: &str, x: &Val, bias: &Val) -> Result<Val, String> {
-    let bias = Val::Value(r.value_for(bias, Use::Shift)?);
-    r.apply(&n.part(name), Op::Add, &[x, &bias])
 }
 
 /// `MatMul` with factors turned, and a number before it.
@@ -47,13 +42,14 @@ pub(super) fn matmul(r: &mut Reader, n: &Node<'_>) -> Result<Val, String> {
     if alpha == 1.0 { Ok(y) } else { r.times(n.path, &y, alpha) }
 }
 
-/// Layer norm of a sum, the statistics that training saves, and the sum: `x, skip, scale, shift, bias?`, of the simplified norm `x, skip, scale, bias?`.
+/// Layer norm of a sum, the statistics that training saves, and the sum: `x, skip, scale, shift, bias?`, of the simplified
+/// norm `x, skip, scale, bias?`.
 pub(super) fn skip_norm(r: &mut Reader, n: &Node<'_>) -> Result<Vec<Val>, String> {
     let is_rms = n.op != "SkipLayerNormalization";
     let (shift, bias) = if is_rms { (None, n.optional(3)) } else { (n.optional(3), n.optional(4)) };
     let mut sum = r.apply(&n.part("sum"), Op::Add, &[n.input(0)?, n.input(1)?])?;
     if let Some(bias) = bias {
-        sum = biased(r, n, "sum.biased", &sum, bias)?;
+        sum = r.biased(&n.part("sum.biased"), &sum, bias)?;
     }
     let y = normalised(r, n, &sum, n.input(2)?, shift, is_rms)?;
     let [mean, inverse] = if n.wants(1) || n.wants(2) {

@@ -2,7 +2,7 @@
 
 use headstart_graph::{AxisRange, Dim, Op};
 
-use super::super::reader::{Reader, Val};
+use super::super::reader::{Reader, Use, Val};
 use super::elementwise::scalar;
 
 impl Reader {
@@ -14,6 +14,12 @@ impl Reader {
     /// A value plus a number.
     pub(super) fn plus(&mut self, path: &str, x: &Val, by: f64) -> Result<Val, String> {
         self.apply(path, Op::Add, &[x, &scalar(by)])
+    }
+
+    /// A value plus what is learned as its bias.
+    pub(super) fn biased(&mut self, path: &str, x: &Val, bias: &Val) -> Result<Val, String> {
+        let bias = Val::Value(self.value_for(bias, Use::Shift)?);
+        self.apply(path, Op::Add, &[x, &bias])
     }
 
     /// `length` positions of an axis from `start` on, `step` apart.
